@@ -1,0 +1,82 @@
+//! The one error type of this crate.
+
+use std::path::PathBuf;
+
+/// What this crate returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a computation of this crate was not carried out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An array has another shape than the operation or the fitted model wants.
+    #[error("{what}: wanted {wanted}, found {found}")]
+    Shape {
+        /// The array meant.
+        what: &'static str,
+        /// The shape or length expected, in words.
+        wanted: String,
+        /// The shape or length given.
+        found: String,
+    },
+    /// There are fewer samples than the method can work with.
+    #[error("{what}: {found} samples, at least {wanted} are needed")]
+    TooFewSamples {
+        /// The operation meant.
+        what: &'static str,
+        /// The least number.
+        wanted: usize,
+        /// The number given.
+        found: usize,
+    },
+    /// A value that must be finite is NaN or infinite.
+    #[error("{what} holds a value that is not finite (the first at index {index})")]
+    NotFinite {
+        /// The array meant.
+        what: &'static str,
+        /// Position of the first such value, in row-major order.
+        index: usize,
+    },
+    /// A parameter lies outside its range.
+    #[error("{name} is {found}, expected {expected}")]
+    Parameter {
+        /// The parameter's name, as in configuration files.
+        name: &'static str,
+        /// The value given.
+        found: String,
+        /// The range or the choices.
+        expected: String,
+    },
+    /// A weights file or its manifest cannot be used.
+    #[error("weights {name}: {reason}")]
+    Weights {
+        /// Manifest name or file.
+        name: String,
+        /// What was found and what was expected.
+        reason: String,
+    },
+    /// An online step cannot be reconciled with the steps judged before it.
+    #[error("step {step}: {reason}")]
+    Step {
+        /// The step asked for.
+        step: i64,
+        /// What is remembered, and what to do.
+        reason: String,
+    },
+    /// A file could not be read or written.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// A third party's numerical library failed.
+    #[error("{what}: {source}")]
+    Backend {
+        /// The operation meant.
+        what: &'static str,
+        /// The library's error.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}

@@ -1,0 +1,15 @@
+//! Image features, isolation forests and online judgement for running simulations.
+//!
+//! Images and arrays in, scores and verdicts out: this crate knows no socket, no clock and no logger, and no type of a
+//! model library stands in its public items.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod error;
+pub mod rng;
+pub mod traits;
+mod verdict;
+
+pub use error::{Error, Result};
+pub use traits::{Detector, FeatureExtractor, Fit, ImageShape, Transform};
+pub use verdict::{Judgement, Label, PoolState, Verdict};
