@@ -1,0 +1,86 @@
+# The two commands of the README: `make demo` and `make test`. Each installs the system packages that it needs.
+.PHONY: help setup build clients simulation demo test test-rust test-c test-fortran test-simulation test-python \
+        check lint bench install clean
+
+# Debian's Python, whose python3-zmq the tests use; a Python of pyenv or conda would not see it.
+PYTHON ?= /usr/bin/python3
+PREFIX ?= /usr/local
+DESTDIR ?=
+JOBS ?= $(shell nproc)
+CARGO ?= cargo
+
+BINARY := target/release/anomalyd
+# Where shared weights and data lie, if they do; the tests that want them say loudly that they skip.
+export ANOMALYD_SHARED ?= $(abspath $(CURDIR)/../shared)
+
+help:
+	@echo "make demo      build, then show a simulation that meets a flipped bit, is told so, rewinds and finishes"
+	@echo "make test      build, then run every test"
+	@echo "make check     formatting, lints and documentation as errors, then make test"
+	@echo "make build     the daemon, the C and Fortran clients, the simulation"
+	@echo "make install   PREFIX=$(PREFIX): the daemon, the clients' libraries and headers"
+	@echo "make bench     benchmarks of the crates"
+
+setup:
+	@sh deploy/install-packages.sh
+	@command -v $(CARGO) >/dev/null || { echo "cargo was not found: install Rust $$(sed -n 's/^channel = //p' rust-toolchain.toml) first" >&2; exit 1; }
+
+build: $(BINARY) clients simulation
+
+.PHONY: $(BINARY)
+$(BINARY): setup
+	$(CARGO) build --release --locked -p anomalyd
+
+clients: setup
+	cmake -S client-c -B build/client-c -DCMAKE_BUILD_TYPE=Release -DANOMALYD_BUILD_TESTS=ON
+	cmake --build build/client-c -j $(JOBS)
+	cmake -S client-fortran -B build/client-fortran -DCMAKE_BUILD_TYPE=Release -DANOMALYD_BUILD_TESTS=ON \
+	      -DANOMALYD_C_SOURCE_DIR=$(CURDIR)/client-c
+	cmake --build build/client-fortran -j $(JOBS)
+
+simulation: setup
+	cmake -S tests/simulation -B build/simulation -DCMAKE_BUILD_TYPE=Release
+	cmake --build build/simulation -j $(JOBS)
+
+demo: $(BINARY) simulation
+	$(PYTHON) tests/simulation/demo.py --daemon $(BINARY) --simulation build/simulation
+
+test: test-rust test-c test-fortran test-simulation test-python
+	@echo "all tests passed"
+
+test-rust: $(BINARY)
+	$(CARGO) test --release --locked --workspace --no-fail-fast
+
+test-c: clients
+	ctest --test-dir build/client-c --output-on-failure
+
+test-fortran: clients
+	ctest --test-dir build/client-fortran --output-on-failure
+
+test-simulation: simulation
+	ctest --test-dir build/simulation --output-on-failure
+
+# The whole path: the daemon binary, the built C and Fortran programs, pyzmq.
+test-python: $(BINARY) clients simulation
+	$(PYTHON) -m unittest discover -v -s tests/wire -t tests/wire
+	$(PYTHON) -m unittest discover -v -s tests/e2e -t tests/e2e
+
+lint: setup
+	$(CARGO) fmt --all -- --check
+	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --workspace --no-deps
+
+check: lint test
+
+bench: setup
+	$(CARGO) bench --locked -p anomalyd-models
+
+install: build
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/anomalyd
+	DESTDIR=$(DESTDIR) cmake --install build/client-c --prefix $(PREFIX)
+	DESTDIR=$(DESTDIR) cmake --install build/client-fortran --prefix $(PREFIX)
+
+clean:
+	rm -rf build
+	$(CARGO) clean

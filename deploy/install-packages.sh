@@ -1,0 +1,26 @@
+#!/bin/sh
+# Installs what building, testing and the demonstration need on Debian or Ubuntu; asks for root or sudo only if something is missing.
+set -eu
+
+packages="gcc make pkg-config cmake gfortran libzmq3-dev libsodium-dev python3 python3-zmq python3-numpy"
+
+missing=""
+for package in $packages; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+if ! command -v apt-get >/dev/null; then
+    echo "not a Debian-like system: install the counterparts of:$missing" >&2
+    exit 1
+fi
+sudo=""
+if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || { echo "neither root nor sudo: ask an administrator to install:$missing" >&2; exit 1; }
+    sudo=sudo
+fi
+echo "installing:$missing"
+export DEBIAN_FRONTEND=noninteractive
+$sudo apt-get update -qq
+# shellcheck disable=SC2086 # a list of words
+$sudo apt-get install -y -qq --no-install-recommends $missing
