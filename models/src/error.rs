@@ -71,6 +71,9 @@ pub enum Error {
         /// The system's error.
         source: std::io::Error,
     },
+    /// An image could not be decoded, or does not fit the preprocessing.
+    #[error(transparent)]
+    Image(#[from] crate::image::ImageError),
     /// A third party's numerical library failed.
     #[error("{what}: {source}")]
     Backend {

@@ -6,6 +6,7 @@
 #![deny(missing_docs)]
 
 mod error;
+pub mod image;
 pub mod rng;
 pub mod traits;
 mod verdict;

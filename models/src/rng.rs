@@ -25,7 +25,11 @@ impl Rng {
 
     /// A generator for part `index` of what `seed` governs; different indices give unrelated sequences.
     pub fn derived(seed: u64, index: u64) -> Self {
-        Self { state: mix(mix(seed.wrapping_add(GOLDEN_GAMMA)) ^ mix(index.wrapping_mul(GOLDEN_GAMMA).wrapping_add(1))) }
+        Self {
+            state: mix(
+                mix(seed.wrapping_add(GOLDEN_GAMMA)) ^ mix(index.wrapping_mul(GOLDEN_GAMMA).wrapping_add(1))
+            ),
+        }
     }
 
     /// The next 64 bits.

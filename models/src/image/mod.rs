@@ -1,0 +1,14 @@
+//! Images as simulations write them: decoding within limits, cropping, colour and reduction.
+//!
+//! Bytes in, pixels out: nothing here opens a file, so that the caller decides which paths may be read.
+
+mod completeness;
+mod crop;
+mod decode;
+mod error;
+mod preprocess;
+
+pub use crop::Crop;
+pub use decode::{Decoded, Limits, decode};
+pub use error::{ImageError, ImageErrorKind};
+pub use preprocess::{Colour, Preprocess};
