@@ -199,8 +199,10 @@ fn decode_as(format: Format, bytes: &[u8], limits: &Limits) -> Result<Decoded, I
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format.crate_format());
     reader.limits(decoder_limits.clone());
     let mut decoder = reader.into_decoder().map_err(|error| {
-        // What is missing explains a complaint better than the decoder can.
-        format.check_extent(bytes).err().unwrap_or_else(|| format.decoder_error(&error))
+        // What is missing explains a complaint better than the decoder can, but a limit holds for the whole file too.
+        let explained =
+            if matches!(error, ::image::ImageError::Limits(_)) { Ok(()) } else { format.check_extent(bytes) };
+        explained.err().unwrap_or_else(|| format.decoder_error(&error))
     })?;
     let (columns, rows) = decoder.dimensions();
     let (rows, columns, total) = (rows as usize, columns as usize, decoder.total_bytes());

@@ -198,7 +198,7 @@ fn image_beyond_the_limits_is_refused_by_its_header() {
         );
     }
     assert_eq!(kind(b"P6 60000 60000 255\n"), ImageErrorKind::TooLarge);
-    assert_eq!(kind(b"P5 4294967295 4294967295 65535\n"), ImageErrorKind::TooLarge);
+    assert_eq!(kind(b"P5 4000000000 2000000000 255\n"), ImageErrorKind::TooLarge);
     // Ten gigabytes of pixels take seconds to clear.
     assert!(start.elapsed().as_secs_f64() < 1.0);
     let pixels = Limits { max_pixels_bytes: 3 * 14 * 9 - 1, ..Limits::default() };
@@ -249,15 +249,13 @@ fn pnm_levels_are_scaled_by_their_maximum() {
 #[test]
 fn one_damaged_byte_never_panics() {
     let mut rng = Rng::new(11);
-    {
-        for (_, bytes) in files() {
-            for _ in 0..300 {
-                let mut damaged = bytes.clone();
-                let at = rng.below(damaged.len());
-                damaged[at] = rng.next_u64() as u8;
-                let _ =
-                    decode(&damaged, &Limits { max_rows: 256, max_columns: 256, max_pixels_bytes: 1 << 20 });
-            }
+    let limits = Limits { max_rows: 256, max_columns: 256, max_pixels_bytes: 1 << 20 };
+    for (_, bytes) in files() {
+        for _ in 0..300 {
+            let mut damaged = bytes.clone();
+            let at = rng.below(damaged.len());
+            damaged[at] = rng.next_u64() as u8;
+            let _ = decode(&damaged, &limits);
         }
     }
 }
