@@ -130,4 +130,26 @@ mod tests {
         let long = excerpt(&[0u8; 5000]);
         assert!(long.len() < 200 && long.ends_with("(5000 bytes)"), "{long}");
     }
+
+    #[test]
+    fn fault_is_told_with_frame_byte_and_finding() {
+        let classify = |run: &str, step: &str, subject: &str| {
+            let frames = ["ANOM1", "CLASSIFY", "q", "0", run, step, "path", subject];
+            crate::Request::decode(&frames, 1 << 20).unwrap_err().to_string()
+        };
+        for (words, start) in [
+            (classify("a b", "7", "/a"), "frame 4 (run), byte 1: expected a run's name, at most 128 of "),
+            (
+                classify("a", "-7 ", "/a"),
+                "frame 5 (step), byte 2: expected a 64-bit signed integer in 1 to 19 digits, found \"-7 \"",
+            ),
+            (
+                classify("a", "7", "/ab\0c"),
+                "frame 7 (path), byte 3: expected an absolute path without NUL, found \"/ab\\x00c\"",
+            ),
+            (classify("a", "7", "a.png"), "frame 7 (path), byte 0: "),
+        ] {
+            assert!(words.starts_with(start), "{words}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! A reply: what the daemon answers.
 
-use crate::error::DecodeError;
+use crate::error::{DecodeError, excerpt};
 use crate::frames::{Frame, VERSION};
 use crate::identity::{Instance, RequestId, is_visible};
 use crate::limits::{MAX_INSTANCE_BYTES, MAX_REQUEST_ID_BYTES, MAX_TEXT_BYTES};
@@ -93,7 +93,7 @@ impl Reply {
         const INSTANCE: &str = "1 to 64 visible ASCII characters";
         let version = Frame::required(frames, 0, "version", "ANOM1")?;
         if version.bytes != VERSION {
-            return Err(DecodeError::Version { found: crate::error::excerpt(version.bytes) });
+            return Err(DecodeError::Version { found: excerpt(version.bytes) });
         }
         let request_id =
             Frame::required(frames, 1, "request id", "at most 64 bytes")?.at_most(MAX_REQUEST_ID_BYTES)?;

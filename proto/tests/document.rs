@@ -1,5 +1,7 @@
 //! Holds the tables of PROTOCOL.md to the crate's lists.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of the tests unwrap as the tests do")]
+
 use anomalyd_proto::*;
 
 const DOCUMENT: &str = include_str!("../PROTOCOL.md");
@@ -89,6 +91,12 @@ fn request_of_the_document_is_read() {
     let line = DOCUMENT.lines().find(|line| line.starts_with("socket.send_multipart(")).unwrap();
     let frames: Vec<&str> = line.split('"').skip(1).step_by(2).collect();
     let request = Request::decode(&frames, 1 << 20).unwrap();
-    assert_eq!((request.command, request.step, request.run.as_str()), (Command::Classify, Some(733), "run_a"));
-    assert_eq!(request.encode().unwrap(), frames.iter().map(|frame| frame.as_bytes().to_vec()).collect::<Vec<_>>());
+    assert_eq!(
+        (request.command, request.step, request.run.as_str()),
+        (Command::Classify, Some(733), "run_a")
+    );
+    assert_eq!(
+        request.encode().unwrap(),
+        frames.iter().map(|frame| frame.as_bytes().to_vec()).collect::<Vec<_>>()
+    );
 }

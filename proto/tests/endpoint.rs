@@ -1,5 +1,7 @@
 //! The endpoint file: written, read, refused, and found stale.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of the tests unwrap as the tests do")]
+
 use anomalyd_proto::{EndpointError, EndpointFile, Instance, StaleEndpoint};
 
 fn endpoint() -> EndpointFile {
@@ -49,7 +51,8 @@ fn unknown_keys_and_empty_lines_are_skipped() {
 fn keys_that_may_be_missing_are_as_empty() {
     let read = with("boot_id=0f1e2d3c-0000-4000-8000-123456789abc\nstarted_unix_s=1760000000\n", "").unwrap();
     assert_eq!((read.boot_id.as_str(), read.started_unix_s), ("", 0));
-    let read = with("server_public_key=rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7", "server_public_key=").unwrap();
+    let read =
+        with("server_public_key=rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7", "server_public_key=").unwrap();
     assert_eq!(read.server_public_key, "");
 }
 

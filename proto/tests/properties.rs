@@ -26,26 +26,30 @@ fn path() -> impl Strategy<Value = Subject> {
 }
 
 fn field() -> impl Strategy<Value = Subject> {
-    (vec(1usize..6, 1..=4), select(vec![Dtype::F32, Dtype::F64]), any::<u8>()).prop_map(|(shape, dtype, byte)| {
-        let n_values: usize = shape.iter().product();
-        Subject::Field { bytes: vec![byte; n_values * dtype.n_bytes()], shape, dtype }
-    })
+    (vec(1usize..6, 1..=4), select(vec![Dtype::F32, Dtype::F64]), any::<u8>()).prop_map(
+        |(shape, dtype, byte)| {
+            let n_values: usize = shape.iter().product();
+            Subject::Field { bytes: vec![byte; n_values * dtype.n_bytes()], shape, dtype }
+        },
+    )
 }
 
 /// At most six options, so that a field's two also fit into the frames; `model` and `want` at most once.
 fn options() -> impl Strategy<Value = Options> {
     let unknown = vec(("x[a-z0-9_]{0,31}", vec(any::<u8>(), 0..40)), 0..=4);
     let want = select(vec![&b"heatmap"[..], b"hologram", b""]);
-    (unknown, proptest::option::of(run_name(1)), proptest::option::of(want)).prop_map(|(unknown, model, want)| {
-        let mut options: Options = unknown.into_iter().collect();
-        if let Some(name) = model {
-            options.push("model", name);
-        }
-        if let Some(wish) = want {
-            options.push("want", wish);
-        }
-        options
-    })
+    (unknown, proptest::option::of(run_name(1)), proptest::option::of(want)).prop_map(
+        |(unknown, model, want)| {
+            let mut options: Options = unknown.into_iter().collect();
+            if let Some(name) = model {
+                options.push("model", name);
+            }
+            if let Some(wish) = want {
+                options.push("want", wish);
+            }
+            options
+        },
+    )
 }
 
 fn request() -> impl Strategy<Value = Request> {
@@ -61,23 +65,25 @@ fn request() -> impl Strategy<Value = Request> {
         any::<i64>(),
         options(),
     )
-        .prop_map(|((command, subject, label), request_id, deadline_ms, (any_run, run), step, options)| Request {
-            command,
-            request_id,
-            deadline_ms,
-            run: match command {
-                Command::Classify => any_run,
-                Command::Rewind | Command::Label => run,
-                _ => String::new(),
+        .prop_map(
+            |((command, subject, label), request_id, deadline_ms, (any_run, run), step, options)| Request {
+                command,
+                request_id,
+                deadline_ms,
+                run: match command {
+                    Command::Classify => any_run,
+                    Command::Rewind | Command::Label => run,
+                    _ => String::new(),
+                },
+                step: command.has_step().then_some(step),
+                subject: match command {
+                    Command::Classify => Some(subject),
+                    Command::Label => Some(Subject::Label(label)),
+                    _ => None,
+                },
+                options,
             },
-            step: command.has_step().then_some(step),
-            subject: match command {
-                Command::Classify => Some(subject),
-                Command::Label => Some(Subject::Label(label)),
-                _ => None,
-            },
-            options,
-        })
+        )
 }
 
 fn reply() -> impl Strategy<Value = Reply> {
@@ -89,21 +95,46 @@ fn reply() -> impl Strategy<Value = Reply> {
         vec(any::<char>(), 0..1500),
         (vec(any::<u8>(), 0..50), vec(any::<u8>(), 0..50)),
     )
-        .prop_map(|((id, status, verdict), (score, threshold, step), instance, text, (detail, heat_map))| {
-            let mut reply = Reply::new(id, step, status, Instance::new(instance).unwrap());
-            (reply.verdict, reply.score, reply.threshold) = (verdict, score, threshold);
-            (reply.detail, reply.heat_map) = (detail, heat_map);
-            reply.text = text.into_iter().collect();
-            reply
-        })
+        .prop_map(
+            |((id, status, verdict), (score, threshold, step), instance, text, (detail, heat_map))| {
+                let mut reply = Reply::new(id, step, status, Instance::new(instance).unwrap());
+                (reply.verdict, reply.score, reply.threshold) = (verdict, score, threshold);
+                (reply.detail, reply.heat_map) = (detail, heat_map);
+                reply.text = text.into_iter().collect();
+                reply
+            },
+        )
 }
 
 /// Frames that get past the first checks as often as not.
 fn hostile_frames() -> impl Strategy<Value = Vec<Vec<u8>>> {
     const WORDS: [&[u8]; 26] = [
-        b"ANOM1", b"CLASSIFY", b"REWIND", b"LABEL", b"PING", b"7", b"-7", b"5000", b"run_a", b"path", b"image", b"field",
-        b"label", b"/a.png", b"normal", b"shape=2x2", b"dtype=f32", b"dtype=f64", b"model=m", b"want=heatmap", b"200",
-        b"nan", b"0.5", b"", b"9223372036854775808", b"shape=999999999x999999999x999999999x999999999",
+        b"ANOM1",
+        b"CLASSIFY",
+        b"REWIND",
+        b"LABEL",
+        b"PING",
+        b"7",
+        b"-7",
+        b"5000",
+        b"run_a",
+        b"path",
+        b"image",
+        b"field",
+        b"label",
+        b"/a.png",
+        b"normal",
+        b"shape=2x2",
+        b"dtype=f32",
+        b"dtype=f64",
+        b"model=m",
+        b"want=heatmap",
+        b"200",
+        b"nan",
+        b"0.5",
+        b"",
+        b"9223372036854775808",
+        b"shape=999999999x999999999x999999999x999999999",
     ];
     let word = select(WORDS.to_vec()).prop_map(<[u8]>::to_vec);
     vec(prop_oneof![3 => word, 1 => vec(any::<u8>(), 0..80)], 0..20)

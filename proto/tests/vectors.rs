@@ -4,7 +4,9 @@
 
 mod support;
 
-use anomalyd_proto::{Command, Dtype, Instance, Options, Reply, Request, RequestId, Status, Subject, TrueLabel, Verdict};
+use anomalyd_proto::{
+    Command, Dtype, Instance, Options, Reply, Request, RequestId, Status, Subject, TrueLabel, Verdict,
+};
 use support::{Vector, vectors};
 
 /// The request that the meaning lines of a vector describe.
@@ -60,7 +62,10 @@ fn reply_of(vector: &Vector) -> Reply {
 #[test]
 fn there_are_enough_vectors_of_each_sort() {
     let count = |is_request: bool, is_ok: bool| {
-        vectors().iter().filter(|vector| vector.is_request == is_request && (vector.expect == "ok") == is_ok).count()
+        vectors()
+            .iter()
+            .filter(|vector| vector.is_request == is_request && (vector.expect == "ok") == is_ok)
+            .count()
     };
     assert!(count(true, true) >= 50 && count(true, false) >= 80);
     assert!(count(false, true) >= 45 && count(false, false) >= 40);
@@ -72,7 +77,12 @@ fn good_requests_have_the_stated_meaning() {
         let request = Request::decode(&vector.frames, vector.max_message_bytes)
             .unwrap_or_else(|error| panic!("{}: {error}", vector.name));
         assert_eq!(request, request_of(vector), "{}", vector.name);
-        assert_eq!(request.options.n_ignored().to_string(), vector.word("ignored_options"), "{}", vector.name);
+        assert_eq!(
+            request.options.n_ignored().to_string(),
+            vector.word("ignored_options"),
+            "{}",
+            vector.name
+        );
         let peek = Request::peek(&vector.frames);
         assert_eq!(peek.request_id.as_ref(), Some(&request.request_id), "{}", vector.name);
         assert_eq!((peek.command, peek.step), (Some(request.command), request.step), "{}", vector.name);
@@ -112,7 +122,12 @@ fn good_replies_have_the_stated_meaning() {
         let meant = reply_of(vector);
         // Debug tells NaN and minus zero apart as PartialEq would not.
         assert_eq!(format!("{reply:?}"), format!("{meant:?}"), "{}", vector.name);
-        assert_eq!(vector.frames.len().saturating_sub(11).to_string(), vector.word("extra_frames"), "{}", vector.name);
+        assert_eq!(
+            vector.frames.len().saturating_sub(11).to_string(),
+            vector.word("extra_frames"),
+            "{}",
+            vector.name
+        );
     }
 }
 

@@ -3,37 +3,37 @@
 use std::collections::HashMap;
 
 /// One message of the file.
-pub struct Vector {
-    pub name: String,
-    pub is_request: bool,
+pub(crate) struct Vector {
+    pub(crate) name: String,
+    pub(crate) is_request: bool,
     /// `ok`, a status, or `bad`.
-    pub expect: String,
-    pub max_message_bytes: usize,
-    pub frames: Vec<Vec<u8>>,
-    pub options: Vec<Vec<u8>>,
+    pub(crate) expect: String,
+    pub(crate) max_message_bytes: usize,
+    pub(crate) frames: Vec<Vec<u8>>,
+    pub(crate) options: Vec<Vec<u8>>,
     /// Values in hex, as bytes.
-    pub bytes: HashMap<String, Vec<u8>>,
+    pub(crate) bytes: HashMap<String, Vec<u8>>,
     /// All other values, as the word in the file.
-    pub words: HashMap<String, String>,
+    pub(crate) words: HashMap<String, String>,
 }
 
 impl Vector {
-    pub fn word(&self, key: &str) -> &str {
+    pub(crate) fn word(&self, key: &str) -> &str {
         self.words.get(key).unwrap_or_else(|| panic!("vector {} has no line {key}", self.name))
     }
 
-    pub fn hex(&self, key: &str) -> &[u8] {
+    pub(crate) fn hex(&self, key: &str) -> &[u8] {
         self.bytes.get(key).unwrap_or_else(|| panic!("vector {} has no line {key}", self.name))
     }
 
-    pub fn step(&self) -> Option<i64> {
+    pub(crate) fn step(&self) -> Option<i64> {
         let step = self.word("step");
         (step != "-").then(|| step.parse().unwrap())
     }
 }
 
 /// The vectors of the file, in order.
-pub fn vectors() -> Vec<Vector> {
+pub(crate) fn vectors() -> Vec<Vector> {
     const HEX_KEYS: [&str; 9] =
         ["frame", "request_id", "run", "subject", "option", "instance", "text", "detail", "heat_map"];
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/vectors.txt");
@@ -92,6 +92,6 @@ fn unhex(word: &str) -> Vec<u8> {
     if word == "-" {
         return Vec::new();
     }
-    assert!(word.len() % 2 == 0, "{word}");
+    assert!(word.len().is_multiple_of(2), "{word}");
     (0..word.len()).step_by(2).map(|at| u8::from_str_radix(&word[at..at + 2], 16).unwrap()).collect()
 }
