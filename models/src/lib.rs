@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod detector;
 mod error;
 pub mod image;
 pub mod rng;

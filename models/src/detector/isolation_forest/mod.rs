@@ -1,0 +1,260 @@
+//! Isolation forest: few random cuts are needed to isolate what is unlike the rest.
+//!
+//! Liu, Ting and Zhou, "Isolation Forest", ICDM 2008. Made for very wide samples (a million columns): a node never reads
+//! all columns, so the time of a fit does not grow with their number.
+
+mod grow;
+mod nodes;
+mod samples;
+mod twins;
+
+pub use nodes::{ForestArrays, average_path_length};
+
+use crate::rng::Rng;
+use crate::traits::{Detector, Fit};
+use crate::{Error, Result};
+use grow::Grower;
+use ndarray::{Array1, ArrayView2, Axis};
+use nodes::Trees;
+use rayon::prelude::*;
+use samples::{Columns, Rows, Samples};
+use serde::{Deserialize, Serialize};
+use twins::Twins;
+
+/// How an isolation forest is fitted.
+///
+/// # Examples
+///
+/// ```
+/// use anomalyd_models::detector::IsolationForestParams;
+/// use anomalyd_models::{Detector, Fit};
+/// use ndarray::array;
+///
+/// let samples = array![[0.0f32, 0.1], [0.1, 0.0], [0.1, 0.1], [0.0, 0.0], [0.05, 0.02], [5.0, 5.0]];
+/// let forest = IsolationForestParams { n_trees: 200, ..Default::default() }.fit(samples.view(), 1)?;
+/// let scores = forest.score(samples.view())?;
+/// assert!((0..5).all(|i| scores[5] > scores[i]));
+/// # Ok::<(), anomalyd_models::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IsolationForestParams {
+    /// Number of trees, 1 to 100,000. The scores of two seeds agree the better, the more trees there are.
+    pub n_trees: usize,
+    /// Rows drawn for each tree, without replacement, at least 2; absent, or more than there are: all.
+    pub sample_size: Option<usize>,
+    /// Greatest number of splits on a path, at least 1; absent: log2 of the sample size, rounded up, as in the paper.
+    pub max_depth: Option<u32>,
+}
+
+impl Default for IsolationForestParams {
+    fn default() -> Self {
+        Self { n_trees: 1000, sample_size: None, max_depth: None }
+    }
+}
+
+const MAX_TREES: usize = 100_000;
+
+impl IsolationForestParams {
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Parameter`] names the first that is outside.
+    pub fn check(&self) -> Result<()> {
+        let refuse = |name, found: usize, expected: &str| {
+            Err(Error::Parameter { name, found: found.to_string(), expected: expected.into() })
+        };
+        match *self {
+            Self { n_trees: n, .. } if !(1..=MAX_TREES).contains(&n) => refuse("n_trees", n, "1 to 100000"),
+            Self { sample_size: Some(n), .. } if n < 2 => refuse("sample_size", n, "at least 2"),
+            Self { max_depth: Some(0), .. } => refuse("max_depth", 0, "at least 1"),
+            _ => Ok(()),
+        }
+    }
+
+    /// Fits on rows that lie apart in memory; the same forest as [`Fit::fit`] gives on the same values.
+    ///
+    /// - `rows`: `n` of equal length.
+    ///
+    /// Values that are not finite are found where a split looks at them, which is not everywhere: who takes rows from
+    /// outside checks them first.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::TooFewSamples`] for fewer than 2 rows.
+    /// - [`Error::Shape`] for rows of different length or without a column.
+    /// - [`Error::NotFinite`] if a value looked at is not finite; its index counts row by row.
+    /// - [`Error::Parameter`] as in [`check`](Self::check).
+    pub fn fit_rows(&self, rows: &[&[f32]], seed: u64) -> Result<IsolationForest> {
+        if let Some((first, other)) = rows.first().zip(rows.iter().find(|row| row.len() != rows[0].len())) {
+            return Err(Error::Shape {
+                what: "rows of samples",
+                wanted: format!("{} values in each, as in the first", first.len()),
+                found: other.len().to_string(),
+            });
+        }
+        self.fit_samples(&Rows(rows), seed)
+    }
+
+    fn fit_samples<S: Samples>(&self, samples: &S, seed: u64) -> Result<IsolationForest> {
+        self.check()?;
+        let (n_rows, n_features) = (samples.n_rows(), samples.n_features());
+        if n_rows < 2 {
+            return Err(Error::TooFewSamples { what: "isolation forest", wanted: 2, found: n_rows });
+        }
+        if n_features == 0 || n_features >= nodes::LEAF as usize || n_rows >= u32::MAX as usize {
+            return Err(Error::Shape {
+                what: "samples of an isolation forest",
+                wanted: "1 to 2^32 - 2 rows and columns".into(),
+                found: format!("[{n_rows}, {n_features}]"),
+            });
+        }
+        let sample_size = self.sample_size.map_or(n_rows, |size| size.min(n_rows));
+        let max_depth = self.max_depth.unwrap_or_else(|| sample_size.next_power_of_two().ilog2());
+        let twins = Twins::find(samples, seed)?;
+        let trees: Vec<Result<Vec<nodes::Node>>> = (0..self.n_trees as u64)
+            .into_par_iter()
+            .map_init(
+                || Grower::new(samples, &twins, sample_size, max_depth),
+                |grower, tree| grower.grow(Rng::derived(seed, tree)),
+            )
+            .collect();
+        // The error of the first tree that has one, whichever thread was first.
+        let trees = trees.into_iter().collect::<Result<Vec<_>>>()?;
+        Ok(IsolationForest { trees: Trees::join(&trees)?, n_features, sample_size })
+    }
+}
+
+impl Fit for IsolationForestParams {
+    type Model = IsolationForest;
+
+    /// Fits on `[n, n_features]`, row-major or column-major without a copy; errors as in
+    /// [`fit_rows`](IsolationForestParams::fit_rows).
+    fn fit(&self, samples: ArrayView2<'_, f32>, seed: u64) -> Result<IsolationForest> {
+        if let Some(rows) = lines(&samples, Axis(0)) {
+            return self.fit_rows(&rows, seed);
+        }
+        if let Some(columns) = lines(&samples, Axis(1)) {
+            return self.fit_samples(&Columns(columns), seed);
+        }
+        let samples = samples.as_standard_layout();
+        let rows = lines(&samples.view(), Axis(0)).expect("rows of the standard layout are contiguous");
+        self.fit_rows(&rows, seed)
+    }
+}
+
+/// The lines along `axis`, if each is contiguous.
+fn lines<'a>(samples: &ArrayView2<'a, f32>, axis: Axis) -> Option<Vec<&'a [f32]>> {
+    let n_lines = samples.len_of(axis);
+    (0..n_lines).map(|line_idx| samples.clone().index_axis_move(axis, line_idx).to_slice()).collect()
+}
+
+/// A fitted isolation forest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IsolationForest {
+    trees: Trees,
+    n_features: usize,
+    sample_size: usize,
+}
+
+impl IsolationForest {
+    /// Number of trees.
+    pub fn n_trees(&self) -> usize {
+        self.trees.n_trees()
+    }
+
+    /// Number of nodes of all trees, leaves included.
+    pub fn n_nodes(&self) -> usize {
+        self.trees.n_nodes()
+    }
+
+    /// Rows that each tree was grown on.
+    pub fn sample_size(&self) -> usize {
+        self.sample_size
+    }
+
+    /// The mean over the trees of the path length of `row`, adjusted for leaves of several samples.
+    ///
+    /// # Panics
+    ///
+    /// If `row` is shorter than the samples of the fit.
+    pub fn mean_path_length(&self, row: &[f32]) -> f64 {
+        self.trees.mean_path_length(row)
+    }
+
+    /// The score of one image's features, in (0, 1]: `2^(-E h / c(sample_size))` (the paper's equation 2), higher is more
+    /// anomalous; about 0.5 for a sample like all others.
+    ///
+    /// Infinite if a feature is not finite: that is a finding, not an error.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] if `row` has another length than the samples of the fit.
+    pub fn score_row(&self, row: &[f32]) -> Result<f32> {
+        if row.len() != self.n_features {
+            return Err(self.wrong_width(row.len()));
+        }
+        Ok(self.score_checked(row))
+    }
+
+    fn score_checked(&self, row: &[f32]) -> f32 {
+        if first_not_finite(row).is_some() {
+            return f32::INFINITY;
+        }
+        let relative = self.trees.mean_path_length(row) / average_path_length(self.sample_size);
+        (-relative).exp2() as f32
+    }
+
+    fn wrong_width(&self, found: usize) -> Error {
+        Error::Shape {
+            what: "features to score",
+            wanted: format!("{} columns", self.n_features),
+            found: found.to_string(),
+        }
+    }
+
+    /// The forest as plain arrays.
+    pub fn to_arrays(&self) -> ForestArrays {
+        self.trees.to_arrays()
+    }
+
+    /// A forest from arrays, which need not be trusted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] if the arrays are no forest over `n_features` columns; [`Error::Parameter`] if `sample_size` is
+    /// less than 2.
+    pub fn from_arrays(arrays: &ForestArrays, n_features: usize, sample_size: usize) -> Result<Self> {
+        IsolationForestParams { sample_size: Some(sample_size), ..Default::default() }.check()?;
+        Ok(Self { trees: Trees::from_arrays(arrays, n_features)?, n_features, sample_size })
+    }
+}
+
+impl Detector for IsolationForest {
+    fn n_features(&self) -> usize {
+        self.n_features
+    }
+
+    /// Scores as [`score_row`](IsolationForest::score_row) does, rows in parallel.
+    fn score(&self, features: ArrayView2<'_, f32>) -> Result<Array1<f32>> {
+        if features.ncols() != self.n_features {
+            return Err(self.wrong_width(features.ncols()));
+        }
+        let features = features.as_standard_layout();
+        let rows: Vec<&[f32]> = features.rows().into_iter().filter_map(|row| row.to_slice()).collect();
+        Ok(rows.par_iter().map(|row| self.score_checked(row)).collect::<Vec<f32>>().into())
+    }
+}
+
+/// The position of the first value that is NaN or infinite.
+pub fn first_not_finite(values: &[f32]) -> Option<usize> {
+    const EXPONENT: u32 = 0x7F80_0000;
+    // Whole pieces without a branch, so that the check runs at the speed of memory.
+    let hit = |piece: &[f32]| piece.iter().fold(false, |hit, v| hit | (v.to_bits() & EXPONENT == EXPONENT));
+    let piece_idx = values.chunks(1024).position(hit)?;
+    values[piece_idx * 1024..].iter().position(|v| !v.is_finite()).map(|i| piece_idx * 1024 + i)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! How a forest reads its samples: by rows kept apart, or by columns; never copied.
+
+use rayon::prelude::*;
+
+/// A matrix of samples that a tree gathers from, one column of a few rows at a time.
+pub(super) trait Samples: Sync {
+    fn n_rows(&self) -> usize;
+    fn n_features(&self) -> usize;
+
+    fn value(&self, row: u32, column: u32) -> f32;
+
+    /// Fills `values` with `column` of `rows`, in their order.
+    fn gather(&self, column: u32, rows: &[u32], values: &mut Vec<f32>);
+
+    /// The columns in which two rows differ, ascending; `None` if there are more than `limit`.
+    fn differences(&self, first: u32, second: u32, limit: usize) -> Option<Vec<u32>>;
+
+    /// The columns that are not constant over `rows`, ascending; reads every value of them.
+    fn varying(&self, rows: &[u32]) -> Vec<u32>;
+}
+
+/// Rows of equal length, each contiguous: a row-major matrix, or images that came one by one.
+pub(super) struct Rows<'a>(pub(super) &'a [&'a [f32]]);
+
+/// Columns of equal length, each contiguous: a column-major matrix, three times faster to fit on than rows.
+pub(super) struct Columns<'a>(pub(super) Vec<&'a [f32]>);
+
+/// Columns handled at once where whole rows are read: small enough for the flags and a row's piece to stay in cache.
+const BLOCK: usize = 8192;
+/// Values compared without a branch.
+const LANES: usize = 64;
+
+impl Samples for Rows<'_> {
+    fn n_rows(&self) -> usize {
+        self.0.len()
+    }
+
+    fn n_features(&self) -> usize {
+        self.0.first().map_or(0, |row| row.len())
+    }
+
+    #[inline]
+    fn value(&self, row: u32, column: u32) -> f32 {
+        self.0[row as usize][column as usize]
+    }
+
+    #[inline]
+    fn gather(&self, column: u32, rows: &[u32], values: &mut Vec<f32>) {
+        values.clear();
+        values.extend(rows.iter().map(|&row| self.0[row as usize][column as usize]));
+    }
+
+    fn differences(&self, first: u32, second: u32, limit: usize) -> Option<Vec<u32>> {
+        let mut found = Vec::new();
+        let pieces = self.0[first as usize].chunks(LANES).zip(self.0[second as usize].chunks(LANES));
+        for (piece_idx, (a, b)) in pieces.enumerate() {
+            if !differ(a, b) {
+                continue;
+            }
+            let offset = piece_idx * LANES;
+            found.extend((0..a.len()).filter(|&i| a[i] != b[i]).map(|i| (offset + i) as u32));
+            if found.len() > limit {
+                return None;
+            }
+        }
+        Some(found)
+    }
+
+    fn varying(&self, rows: &[u32]) -> Vec<u32> {
+        let Some((&first, others)) = rows.split_first() else { return Vec::new() };
+        let first = self.0[first as usize];
+        let blocks: Vec<Vec<u32>> = first
+            .par_chunks(BLOCK)
+            .enumerate()
+            .map(|(block_idx, reference)| {
+                let offset = block_idx * BLOCK;
+                let mut varies = vec![false; reference.len()];
+                for &row in others {
+                    let piece = &self.0[row as usize][offset..offset + reference.len()];
+                    for ((flag, a), b) in varies.iter_mut().zip(reference).zip(piece) {
+                        *flag |= a != b;
+                    }
+                }
+                varies.iter().enumerate().filter(|(_, v)| **v).map(|(i, _)| (offset + i) as u32).collect()
+            })
+            .collect();
+        blocks.concat()
+    }
+}
+
+impl Samples for Columns<'_> {
+    fn n_rows(&self) -> usize {
+        self.0.first().map_or(0, |column| column.len())
+    }
+
+    fn n_features(&self) -> usize {
+        self.0.len()
+    }
+
+    #[inline]
+    fn value(&self, row: u32, column: u32) -> f32 {
+        self.0[column as usize][row as usize]
+    }
+
+    #[inline]
+    fn gather(&self, column: u32, rows: &[u32], values: &mut Vec<f32>) {
+        let column = self.0[column as usize];
+        values.clear();
+        values.extend(rows.iter().map(|&row| column[row as usize]));
+    }
+
+    fn differences(&self, first: u32, second: u32, limit: usize) -> Option<Vec<u32>> {
+        let mut found = Vec::new();
+        for (column_idx, column) in self.0.iter().enumerate() {
+            if column[first as usize] != column[second as usize] {
+                found.push(column_idx as u32);
+                if found.len() > limit {
+                    return None;
+                }
+            }
+        }
+        Some(found)
+    }
+
+    fn varying(&self, rows: &[u32]) -> Vec<u32> {
+        let Some((&first, others)) = rows.split_first() else { return Vec::new() };
+        let varies =
+            |column: &[f32]| others.iter().any(|&row| column[row as usize] != column[first as usize]);
+        self.0.par_iter().enumerate().filter(|(_, column)| varies(column)).map(|(i, _)| i as u32).collect()
+    }
+}
+
+/// Whether two pieces differ anywhere; without an early exit, so that it is vectorised.
+#[inline]
+fn differ(a: &[f32], b: &[f32]) -> bool {
+    a.iter().zip(b).fold(false, |differs, (x, y)| differs | (x != y))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_and_columns_find_the_same_differences() {
+        let mut a = vec![0.5f32; 200];
+        let b = a.clone();
+        let mut c = a.clone();
+        a[3] = 1.0;
+        c[64] = f32::NAN;
+        c[199] = -1.0;
+        let matrix = [a, b, c];
+        let rows: Vec<&[f32]> = matrix.iter().map(Vec::as_slice).collect();
+        let transposed: Vec<Vec<f32>> = (0..200).map(|j| matrix.iter().map(|row| row[j]).collect()).collect();
+        let columns = Columns(transposed.iter().map(Vec::as_slice).collect());
+        let rows = Rows(&rows);
+        assert_eq!(rows.varying(&[0, 1, 2]), [3, 64, 199]);
+        assert_eq!(columns.varying(&[0, 1, 2]), [3, 64, 199]);
+        assert_eq!(rows.differences(0, 1, 1), Some(vec![3]));
+        assert_eq!(columns.differences(0, 1, 1), Some(vec![3]));
+        assert_eq!(rows.differences(1, 2, 2), Some(vec![64, 199]));
+        assert_eq!(rows.differences(1, 2, 1), None);
+        assert_eq!(columns.differences(1, 2, 1), None);
+    }
+}
