@@ -7,9 +7,11 @@
 
 pub mod detector;
 mod error;
+pub mod finite;
 pub mod image;
 pub mod rng;
 pub mod traits;
+pub mod transform;
 mod verdict;
 
 pub use error::{Error, Result};

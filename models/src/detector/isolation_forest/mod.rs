@@ -10,6 +10,7 @@ mod twins;
 
 pub use nodes::{ForestArrays, average_path_length};
 
+use crate::finite::first_not_finite;
 use crate::rng::Rng;
 use crate::traits::{Detector, Fit};
 use crate::{Error, Result};
@@ -132,20 +133,20 @@ impl Fit for IsolationForestParams {
     /// Fits on `[n, n_features]`, row-major or column-major without a copy; errors as in
     /// [`fit_rows`](IsolationForestParams::fit_rows).
     fn fit(&self, samples: ArrayView2<'_, f32>, seed: u64) -> Result<IsolationForest> {
-        if let Some(rows) = lines(samples, Axis(0)) {
+        if let Some(rows) = lines(&samples, Axis(0)) {
             return self.fit_rows(&rows, seed);
         }
-        if let Some(columns) = lines(samples, Axis(1)) {
+        if let Some(columns) = lines(&samples, Axis(1)) {
             return self.fit_samples(&Columns(columns), seed);
         }
         let samples = samples.as_standard_layout();
-        let rows = lines(samples.view(), Axis(0)).expect("rows of the standard layout are contiguous");
+        let rows = lines(&samples.view(), Axis(0)).expect("rows of the standard layout are contiguous");
         self.fit_rows(&rows, seed)
     }
 }
 
 /// The lines along `axis`, if each is contiguous.
-fn lines<'a>(samples: ArrayView2<'a, f32>, axis: Axis) -> Option<Vec<&'a [f32]>> {
+fn lines<'a>(samples: &ArrayView2<'a, f32>, axis: Axis) -> Option<Vec<&'a [f32]>> {
     let n_lines = samples.len_of(axis);
     (0..n_lines).map(|line_idx| samples.index_axis_move(axis, line_idx).to_slice()).collect()
 }
@@ -245,15 +246,6 @@ impl Detector for IsolationForest {
         let rows: Vec<&[f32]> = features.rows().into_iter().filter_map(|row| row.to_slice()).collect();
         Ok(rows.par_iter().map(|row| self.score_checked(row)).collect::<Vec<f32>>().into())
     }
-}
-
-/// The position of the first value that is NaN or infinite.
-pub fn first_not_finite(values: &[f32]) -> Option<usize> {
-    const EXPONENT: u32 = 0x7F80_0000;
-    // Whole pieces without a branch, so that the check runs at the speed of memory.
-    let hit = |piece: &[f32]| piece.iter().fold(false, |hit, v| hit | (v.to_bits() & EXPONENT == EXPONENT));
-    let piece_idx = values.chunks(1024).position(hit)?;
-    values[piece_idx * 1024..].iter().position(|v| !v.is_finite()).map(|i| piece_idx * 1024 + i)
 }
 
 #[cfg(test)]

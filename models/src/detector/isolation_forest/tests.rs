@@ -259,17 +259,6 @@ fn arrays_that_are_no_forest_are_refused() {
     assert!(IsolationForest::from_arrays(&arrays, 4, 1).is_err(), "c(1) is 0");
 }
 
-#[test]
-fn first_value_that_is_not_finite_is_found_anywhere() {
-    let mut values = vec![1.0f32; 5000];
-    assert_eq!(first_not_finite(&values), None);
-    assert_eq!(first_not_finite(&[]), None);
-    for index in [4999, 1024, 1023, 0] {
-        values[index] = f32::NEG_INFINITY;
-        assert_eq!(first_not_finite(&values), Some(index));
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
