@@ -242,7 +242,8 @@ impl Pca {
                 found: format!("{:?}", components.shape()),
             });
         }
-        let components = components.as_standard_layout().into_owned();
+        let standard = components.is_standard_layout();
+        let components = if standard { components } else { components.as_standard_layout().into_owned() };
         let bad = components.as_slice().and_then(first_not_finite).or_else(|| first_not_finite(&mean));
         let bad = bad.or_else(|| explained_variance.iter().position(|v| !v.is_finite()));
         match bad.or_else(|| (!total_variance.is_finite()).then_some(0)) {
