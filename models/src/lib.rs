@@ -8,6 +8,7 @@
 pub mod calibration;
 pub mod detector;
 mod error;
+pub mod extractor;
 pub mod finite;
 pub mod image;
 pub mod rng;

@@ -1,0 +1,113 @@
+//! Where networks run.
+
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// Where networks run; written `cpu` or `cuda:0`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum DeviceChoice {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// The NVIDIA GPU of this number, as CUDA counts them; only in builds with the feature `cuda`.
+    Cuda(usize),
+}
+
+impl DeviceChoice {
+    /// Whether this build can use the device at all.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Parameter`] for a GPU in a build without the feature `cuda`.
+    pub fn check(&self) -> Result<()> {
+        if matches!(self, Self::Cuda(_)) && !cfg!(feature = "cuda") {
+            return Err(Error::Parameter {
+                name: "device",
+                found: self.to_string(),
+                expected: "cpu: this build has no GPU support (build with the feature cuda to have it)"
+                    .into(),
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn open(&self) -> Result<candle_core::Device> {
+        self.check()?;
+        match self {
+            Self::Cpu => Ok(candle_core::Device::Cpu),
+            Self::Cuda(ordinal) => {
+                candle_core::Device::new_cuda(*ordinal).map_err(|error| Error::Parameter {
+                    name: "device",
+                    found: format!("{self}, which cannot be opened ({error})"),
+                    expected: "cpu, or the number of a GPU that nvidia-smi lists".into(),
+                })
+            }
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
+        }
+    }
+}
+
+impl FromStr for DeviceChoice {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let ordinal = |text: &str| text.strip_prefix("cuda:").and_then(|number| number.parse().ok());
+        match text {
+            "cpu" => Ok(Self::Cpu),
+            _ => ordinal(text).map(Self::Cuda).ok_or_else(|| Error::Parameter {
+                name: "device",
+                found: format!("\"{text}\""),
+                expected: "\"cpu\", or \"cuda:0\" with the number of a GPU".into(),
+            }),
+        }
+    }
+}
+
+impl TryFrom<String> for DeviceChoice {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<DeviceChoice> for String {
+    fn from(device: DeviceChoice) -> Self {
+        device.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_read_as_they_are_written() {
+        for device in [DeviceChoice::Cpu, DeviceChoice::Cuda(0), DeviceChoice::Cuda(3)] {
+            assert_eq!(device.to_string().parse::<DeviceChoice>().unwrap(), device);
+        }
+        for wrong in ["", "gpu", "cuda", "cuda:", "cuda:-1", "CPU"] {
+            let error = wrong.parse::<DeviceChoice>().unwrap_err().to_string();
+            assert!(error.contains("cuda:0"), "{error}");
+        }
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn gpu_is_refused_by_a_build_without_cuda() {
+        assert!(DeviceChoice::Cpu.open().is_ok());
+        let error = DeviceChoice::Cuda(0).open().unwrap_err().to_string();
+        assert!(error.contains("feature cuda"), "{error}");
+    }
+}

@@ -1,0 +1,255 @@
+//! The convolutional part of ResNet-50 (He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016).
+
+use super::convolution::{Convolution, Geometry};
+use super::device::DeviceChoice;
+use super::manifest::{Normalisation, Tap, Variant};
+use super::weights::Weights;
+use super::{check_images, check_shape};
+use crate::error::{Error, Result};
+use crate::traits::{FeatureExtractor, ImageShape};
+use candle_core::{Device, Tensor};
+use ndarray::{Array2, ArrayView3, ArrayView4};
+
+/// What the network needs to know of its weights.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ResNetSpec {
+    /// Where the strides are.
+    pub variant: Variant,
+    /// How images are normalised.
+    pub normalisation: Normalisation,
+    /// The constant added to the variance in batch normalisation.
+    pub bn_eps: f64,
+    /// The last stage there are weights of.
+    pub last_tap: Tap,
+}
+
+/// Blocks of each stage from layer1 on.
+pub(super) const N_BLOCKS: [usize; 4] = [3, 4, 6, 3];
+
+/// ResNet-50, fully convolutional: images of any size, features from any stage.
+///
+/// Tensors are named as in torchvision. Batch normalisation is folded into the convolutions when the weights are loaded, in
+/// f64. A grey image is repeated into three channels. Images of a batch are computed one after the other, so that an
+/// image's features do not depend on its company.
+///
+/// The feature map is `[tap.channels(), rows, columns]`, with rows and columns divided by 4, 4, 8, 16 or 32 (halved,
+/// rounding up, at each step): 480 x 956 pixels give 1,024 x 30 x 60 at layer3 and 2,048 x 15 x 30 at layer4. Features are
+/// not negative.
+pub struct ResNet {
+    shape: ImageShape,
+    tap: Tap,
+    normalisation: Normalisation,
+    device: Device,
+    stem: Convolution,
+    blocks: Vec<Bottleneck>,
+}
+
+struct Bottleneck {
+    convolutions: [Convolution; 3],
+    downsample: Option<Convolution>,
+}
+
+impl Bottleneck {
+    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        let [first, second, third] = &self.convolutions;
+        let y = second.forward_relu(&first.forward_relu(x, None)?, None)?;
+        match &self.downsample {
+            Some(downsample) => third.forward_relu(&y, Some(&downsample.forward_linear(x)?)),
+            None => third.forward_relu(&y, Some(x)),
+        }
+    }
+}
+
+/// A convolution of the network: the names of its tensors and its geometry.
+pub(super) struct LayerSpec {
+    /// Prefix of the convolution's tensor: `NAME.weight`.
+    pub(super) convolution: String,
+    /// Prefix of the batch norm's: `NAME.weight`, `.bias`, `.running_mean`, `.running_var`.
+    pub(super) norm: String,
+    pub(super) geometry: Geometry,
+}
+
+/// The three convolutions of a block, and its downsampling if it has one.
+pub(super) fn block_layers(
+    variant: Variant,
+    stage: usize,
+    block: usize,
+) -> ([LayerSpec; 3], Option<LayerSpec>) {
+    let width = 64 << stage;
+    let n_in = match (stage, block) {
+        (0, 0) => 64,
+        (_, 0) => width * 2,
+        _ => width * 4,
+    };
+    let stride = if stage > 0 && block == 0 { 2 } else { 1 };
+    let (stride1, stride2) = match variant {
+        Variant::V1 => (stride, 1),
+        Variant::V1_5 => (1, stride),
+    };
+    let prefix = format!("layer{}.{block}", stage + 1);
+    let layer = |number: usize, n_in, n_out, kernel, stride| LayerSpec {
+        convolution: format!("{prefix}.conv{number}"),
+        norm: format!("{prefix}.bn{number}"),
+        geometry: Geometry { n_in, n_out, kernel, stride },
+    };
+    let convolutions = [
+        layer(1, n_in, width, 1, stride1),
+        layer(2, width, width, 3, stride2),
+        layer(3, width, width * 4, 1, 1),
+    ];
+    let downsample = (block == 0).then(|| LayerSpec {
+        convolution: format!("{prefix}.downsample.0"),
+        norm: format!("{prefix}.downsample.1"),
+        geometry: Geometry { n_in, n_out: width * 4, kernel: 1, stride },
+    });
+    (convolutions, downsample)
+}
+
+pub(super) fn stem_layer() -> LayerSpec {
+    LayerSpec {
+        convolution: "conv1".into(),
+        norm: "bn1".into(),
+        geometry: Geometry { n_in: 3, n_out: 64, kernel: 7, stride: 2 },
+    }
+}
+
+fn backend(source: candle_core::Error) -> Error {
+    Error::Backend { what: "resnet50", source: Box::new(source) }
+}
+
+/// Loads a convolution and folds its batch norm in: with `s = weight / sqrt(variance + eps)`, the kernel becomes `s` times
+/// itself and the bias `bias - s * mean`.
+fn load(
+    weights: &Weights<'_>,
+    name: &str,
+    spec: &LayerSpec,
+    eps: f64,
+    device: &Device,
+) -> Result<Convolution> {
+    let Geometry { n_in, n_out, kernel, .. } = spec.geometry;
+    let mut values =
+        weights.values(&format!("{}.weight", spec.convolution), &[n_out, n_in, kernel, kernel])?;
+    let norm = |part: &str| weights.values(&format!("{}.{part}", spec.norm), &[n_out]);
+    let (scale, shift, mean) = (norm("weight")?, norm("bias")?, norm("running_mean")?);
+    let variance = norm("running_var")?;
+    if let Some(channel) = variance.iter().position(|variance| *variance < 0.0) {
+        return Err(Error::Weights {
+            name: name.to_owned(),
+            reason: format!(
+                "tensor {}.running_var: found {} at index {channel}, expected no negative variance",
+                spec.norm, variance[channel]
+            ),
+        });
+    }
+    let mut bias = Vec::with_capacity(n_out);
+    for (channel, kernel) in values.chunks_exact_mut(n_in * kernel * kernel).enumerate() {
+        let factor = f64::from(scale[channel]) / (f64::from(variance[channel]) + eps).sqrt();
+        kernel.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
+        bias.push((f64::from(shift[channel]) - f64::from(mean[channel]) * factor) as f32);
+    }
+    Convolution::new(spec.geometry, values, bias, device).map_err(backend)
+}
+
+impl ResNet {
+    /// Loads the network up to `tap` from a safetensors file held in memory, for images of `shape`.
+    ///
+    /// - `name`: of the weights, for errors.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Weights`] if a tensor is missing or has another shape or type, naming it, or if the weights end before the
+    ///   tap.
+    /// - [`Error::Shape`] if the shape has neither 1 nor 3 channels.
+    /// - [`Error::Parameter`] if the device is not to be had.
+    pub fn new(
+        name: &str,
+        bytes: &[u8],
+        spec: &ResNetSpec,
+        tap: Tap,
+        shape: ImageShape,
+        device: &DeviceChoice,
+    ) -> Result<Self> {
+        check_shape(shape)?;
+        if tap > spec.last_tap {
+            return Err(Error::Weights {
+                name: name.to_owned(),
+                reason: format!(
+                    "they end at {}, {tap} was asked for: choose an earlier tap or other weights",
+                    spec.last_tap
+                ),
+            });
+        }
+        let device = device.open()?;
+        let weights = Weights::new(name, bytes)?;
+        let load = |layer: &LayerSpec| load(&weights, name, layer, spec.bn_eps, &device);
+        let stem = load(&stem_layer())?;
+        let mut blocks = Vec::new();
+        for (stage, &n_blocks) in N_BLOCKS.iter().enumerate().take(tap as usize) {
+            for block in 0..n_blocks {
+                let ([first, second, third], downsample) = block_layers(spec.variant, stage, block);
+                let convolutions = [load(&first)?, load(&second)?, load(&third)?];
+                blocks.push(Bottleneck {
+                    convolutions,
+                    downsample: downsample.as_ref().map(load).transpose()?,
+                });
+            }
+        }
+        Ok(Self { shape, tap, normalisation: spec.normalisation, device, stem, blocks })
+    }
+
+    /// `[3, rows, columns]`, normalised.
+    fn normalised(&self, image: &ArrayView3<'_, f32>) -> Vec<f32> {
+        let (means, deviations) = match self.normalisation {
+            Normalisation::Caffe => ([123.68, 116.779, 103.939], [1.0f32; 3]),
+            Normalisation::Imagenet => (
+                [0.485f32, 0.456, 0.406].map(|mean| mean * 255.0),
+                [0.229, 0.224, 0.225].map(|deviation: f32| deviation * 255.0),
+            ),
+        };
+        let mut pixels = Vec::with_capacity(3 * self.shape.rows * self.shape.columns);
+        for channel in 0..3 {
+            let plane = image.index_axis(ndarray::Axis(0), channel.min(self.shape.channels - 1));
+            pixels.extend(plane.iter().map(|level| (level - means[channel]) / deviations[channel]));
+        }
+        pixels
+    }
+
+    fn forward(&self, pixels: Vec<f32>) -> candle_core::Result<Vec<f32>> {
+        let x = Tensor::from_vec(pixels, (3, self.shape.rows, self.shape.columns), &self.device)?;
+        let x = self.stem.forward_relu(&x, None)?;
+        // After a ReLU a border of zeros is as good as one of minus infinity.
+        let x = x.pad_with_zeros(1, 1, 1)?.pad_with_zeros(2, 1, 1)?;
+        let mut x = x.unsqueeze(0)?.max_pool2d_with_stride(3, 2)?.squeeze(0)?;
+        for block in &self.blocks {
+            x = block.forward(&x)?;
+        }
+        x.flatten_all()?.to_vec1()
+    }
+}
+
+impl FeatureExtractor for ResNet {
+    fn image_shape(&self) -> ImageShape {
+        self.shape
+    }
+
+    fn feature_shape(&self) -> [usize; 3] {
+        // One halving by the stem, one by its pool, and one by each stage after layer1.
+        let n_halvings = 2 + (self.tap as usize).saturating_sub(1);
+        let reduced = |length: usize| (0..n_halvings).fold(length, |length, _| length.div_ceil(2));
+        [self.tap.channels(), reduced(self.shape.rows), reduced(self.shape.columns)]
+    }
+
+    fn extract(&self, images: ArrayView4<'_, f32>) -> Result<Array2<f32>> {
+        check_images(&images, self.shape)?;
+        let mut features = Vec::with_capacity(images.shape()[0] * self.n_features());
+        for image in images.outer_iter() {
+            features.extend(self.forward(self.normalised(&image)).map_err(backend)?);
+        }
+        let (n, found) = (images.shape()[0], features.len());
+        Array2::from_shape_vec((n, self.n_features()), features).map_err(|_| Error::Shape {
+            what: "features of resnet50",
+            wanted: format!("{n} x {}; this is a bug", self.n_features()),
+            found: found.to_string(),
+        })
+    }
+}
