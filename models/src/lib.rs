@@ -11,6 +11,7 @@ mod error;
 pub mod extractor;
 pub mod finite;
 pub mod image;
+pub mod online;
 pub mod rng;
 pub mod traits;
 pub mod transform;

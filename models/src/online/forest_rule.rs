@@ -1,0 +1,89 @@
+//! The paper's rule: a new isolation forest for every image, fitted on all images believed normal before it.
+
+use super::params::ForestRuleParams;
+use super::pool::Pool;
+use super::sequence::{Opinion, Rule};
+use crate::error::Result;
+use crate::extractor::{DeviceChoice, WeightsStore};
+use crate::rng::Rng;
+use crate::traits::{Detector, FeatureExtractor, ImageShape};
+use crate::verdict::Verdict;
+use ndarray::{Array3, Axis};
+use std::fmt;
+use std::sync::Arc;
+
+/// The features of one image.
+pub(super) type Row = Box<[f32]>;
+
+/// The rule with its parameters.
+pub(super) struct ForestRule {
+    params: ForestRuleParams,
+    seed: u64,
+    weights: Arc<WeightsStore>,
+    device: DeviceChoice,
+    /// Made for the first image's shape.
+    extractor: Option<Arc<dyn FeatureExtractor>>,
+}
+
+impl ForestRule {
+    pub(super) fn new(
+        params: ForestRuleParams,
+        seed: u64,
+        weights: Arc<WeightsStore>,
+        device: DeviceChoice,
+    ) -> Self {
+        Self { params, seed, weights, device, extractor: None }
+    }
+}
+
+impl fmt::Debug for ForestRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ForestRule")
+            .field("params", &self.params)
+            .field("seed", &self.seed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Rule for ForestRule {
+    type Prepared = Row;
+    type State = Row;
+
+    fn depth(&self) -> usize {
+        self.params.max_images
+    }
+
+    fn prepare(&mut self, pixels: &Array3<f32>) -> Result<Row> {
+        let (channels, rows, columns) = pixels.dim();
+        let shape = ImageShape { channels, rows, columns };
+        let extractor = match self.extractor.take().filter(|extractor| extractor.image_shape() == shape) {
+            Some(extractor) => extractor,
+            None => self.params.extractor.build(shape, &self.weights, &self.device)?,
+        };
+        let features = extractor.extract(pixels.view().insert_axis(Axis(0)));
+        self.extractor = Some(extractor);
+        Ok(features?.into_iter().collect())
+    }
+
+    fn judge(&self, pool: &mut Pool<Row>, step: i64, row: Row) -> Result<Opinion<Row>> {
+        let mut verdict = Verdict::unknown();
+        if pool.size() >= self.params.warm_up {
+            let rows: Vec<&[f32]> = pool
+                .states()
+                .skip(pool.n_held().saturating_sub(self.params.max_images))
+                .map(|row| &**row)
+                .collect();
+            // By step, not by a count of images: a replay after a rewind then grows the same forest.
+            let seed = Rng::derived(self.seed, step as u64).next_u64();
+            let forest = self.params.forest.fit_rows(&rows, seed)?;
+            let sample =
+                ndarray::ArrayView2::from_shape((1, row.len()), &row).expect("one row of its own length");
+            verdict = Verdict::by_threshold(f64::from(forest.score(sample)?[0]), self.params.threshold);
+        }
+        Ok(Opinion { verdict, p_value: None, region: None, state: row })
+    }
+
+    fn needed(&self, pool: &Pool<Row>) -> usize {
+        self.params.warm_up.saturating_sub(pool.size())
+    }
+}

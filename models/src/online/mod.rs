@@ -1,0 +1,23 @@
+//! Judging the images of a running simulation, each by those before it.
+//!
+//! A run keeps a pool of images believed normal. An image that raises no alarm joins it; a rewind makes the pool forget later
+//! steps. There are two rules: the default compares an image with those just before it ([`OnlineMethod::OneStepAhead`]), the
+//! paper's fits an isolation forest on the whole pool ([`OnlineMethod::Forest`]).
+
+mod alarms;
+mod block_matching;
+mod forest_rule;
+mod one_step_ahead;
+mod params;
+mod planes;
+mod pool;
+mod run;
+mod sequence;
+mod surprise;
+mod tail;
+
+pub use params::{ForestRuleParams, OneStepAheadParams, OnlineMethod, OnlineParams};
+pub use run::OnlineRun;
+
+#[cfg(test)]
+mod run_tests;

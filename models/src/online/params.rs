@@ -1,0 +1,187 @@
+//! What can be set of an online run.
+
+use super::planes::MIN_SIDE;
+use crate::detector::IsolationForestParams;
+use crate::error::{Error, Result};
+use crate::extractor::ExtractorParams;
+use serde::{Deserialize, Serialize};
+use std::fmt::Display;
+
+/// How an image is judged by those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnlineMethod {
+    /// Block matching with the images just before, judged by the run's own past.
+    #[default]
+    OneStepAhead,
+    /// The paper's rule: a new isolation forest for every image, on all earlier ones. It raises false alarms on a tenth to
+    /// a half of normal images.
+    Forest,
+}
+
+/// What can be set of an online run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OnlineParams {
+    /// How images are judged.
+    pub method: OnlineMethod,
+    /// Seed of all random choices; only `forest` makes any.
+    pub seed: u64,
+    /// The number of newest accepted images after each of which the run can be gone back to, at least 1. One costs 375 kB at
+    /// the paper's crop with `one_step_ahead` (295 of them, 110 MB, at the default), one row of features with `forest`.
+    pub max_snapshots: usize,
+    /// An image at a step that has raised this many alarms is accepted even if it differs from all of them: a simulation
+    /// that is not reproducible bit for bit would otherwise go back for ever. At least 1.
+    pub max_alarms_at_step: usize,
+    /// Settings of the method `one_step_ahead`.
+    pub one_step_ahead: OneStepAheadParams,
+    /// Settings of the method `forest`.
+    pub forest: ForestRuleParams,
+}
+
+impl Default for OnlineParams {
+    fn default() -> Self {
+        Self {
+            method: OnlineMethod::default(),
+            seed: 0,
+            max_snapshots: 256,
+            max_alarms_at_step: 3,
+            one_step_ahead: OneStepAheadParams::default(),
+            forest: ForestRuleParams::default(),
+        }
+    }
+}
+
+/// What can be set of the method `one_step_ahead`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OneStepAheadParams {
+    /// The p-value below which an image is called anomalous, in (0, 0.1]: about this fraction of normal images alarms.
+    pub false_alarm_rate: f64,
+    /// Images are halved until no more pixels are left, at least 64. Time and memory are proportional to it.
+    pub max_pixels: usize,
+    /// How far, in pixels after the halvings and in each direction, things may move from image to image, 0 to 16. Time grows
+    /// with its square.
+    pub max_shift: usize,
+    /// How many output intervals old the newest accepted image may be for a verdict, 1 to 32. Beyond, the image is accepted
+    /// unjudged and the run warms up for four images.
+    pub max_lag: u64,
+}
+
+impl Default for OneStepAheadParams {
+    fn default() -> Self {
+        Self { false_alarm_rate: 1e-3, max_pixels: 160_000, max_shift: 4, max_lag: 8 }
+    }
+}
+
+/// What can be set of the method `forest`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ForestRuleParams {
+    /// What turns an image into features.
+    pub extractor: ExtractorParams,
+    /// The forest; by default, as in the paper, 125 trees, each on all images. A table that sets other fields sets
+    /// `n_trees` too, else it is the forest's own default.
+    pub forest: IsolationForestParams,
+    /// Images accepted unjudged, at least 2. The paper distrusts its verdicts before about 300; they are given from 20 on,
+    /// so that a run can be watched from its start by someone who knows that.
+    pub warm_up: usize,
+    /// An image is anomalous if its score, in (0, 1), is higher. 0.5, the paper's (by scikit-learn's default
+    /// `contamination`), is what a sample has whose path is as long as the average one.
+    pub threshold: f64,
+    /// The newest images that the forest is fitted on, at least `warm_up`. Memory: a row of features each, 4 bytes a feature.
+    pub max_images: usize,
+}
+
+impl Default for ForestRuleParams {
+    fn default() -> Self {
+        Self {
+            extractor: ExtractorParams::default(),
+            forest: IsolationForestParams { n_trees: 125, sample_size: None, max_depth: None },
+            warm_up: 20,
+            threshold: 0.5,
+            max_images: 2000,
+        }
+    }
+}
+
+impl OnlineParams {
+    /// Checks every setting against its range.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Parameter`] with the name of the first that lies outside.
+    pub fn check(&self) -> Result<()> {
+        let (ahead, forest) = (&self.one_step_ahead, &self.forest);
+        check("max_snapshots", self.max_snapshots, self.max_snapshots >= 1, "at least 1")?;
+        check("max_alarms_at_step", self.max_alarms_at_step, self.max_alarms_at_step >= 1, "at least 1")?;
+        let rate = ahead.false_alarm_rate;
+        check("one_step_ahead.false_alarm_rate", rate, rate > 0.0 && rate <= 0.1, "above 0 and at most 0.1")?;
+        let least = MIN_SIDE * MIN_SIDE;
+        check("one_step_ahead.max_pixels", ahead.max_pixels, ahead.max_pixels >= least, "at least 64")?;
+        check("one_step_ahead.max_shift", ahead.max_shift, ahead.max_shift <= 16, "0 to 16 pixels")?;
+        check(
+            "one_step_ahead.max_lag",
+            ahead.max_lag,
+            (1..=32).contains(&ahead.max_lag),
+            "1 to 32 intervals",
+        )?;
+        check("forest.warm_up", forest.warm_up, forest.warm_up >= 2, "at least 2")?;
+        check(
+            "forest.threshold",
+            forest.threshold,
+            forest.threshold > 0.0 && forest.threshold < 1.0,
+            "between 0 and 1",
+        )?;
+        check(
+            "forest.max_images",
+            forest.max_images,
+            forest.max_images >= forest.warm_up,
+            "at least warm_up",
+        )?;
+        forest.forest.check()
+    }
+}
+
+fn check(name: &'static str, found: impl Display + Copy, holds: bool, expected: &str) -> Result<()> {
+    if holds {
+        Ok(())
+    } else {
+        Err(Error::Parameter { name, found: found.to_string(), expected: expected.into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_table_gives_the_defaults_and_they_are_within_their_ranges() {
+        let params: OnlineParams = serde_json::from_str("{}").unwrap();
+        assert_eq!(params, OnlineParams::default());
+        params.check().unwrap();
+    }
+
+    #[test]
+    fn an_unknown_field_is_refused_by_name() {
+        for text in
+            [r#"{"metod": "forest"}"#, r#"{"one_step_ahead": {"alpha": 0.1}}"#, r#"{"forest": {"trees": 1}}"#]
+        {
+            let error = serde_json::from_str::<OnlineParams>(text).unwrap_err().to_string();
+            assert!(error.contains("unknown field"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_setting_outside_its_range_is_refused_by_name() {
+        let ahead = |change: fn(&mut OneStepAheadParams)| {
+            let mut params = OnlineParams::default();
+            change(&mut params.one_step_ahead);
+            params.check().unwrap_err().to_string()
+        };
+        assert!(ahead(|p| p.false_alarm_rate = 0.0).starts_with("one_step_ahead.false_alarm_rate is 0"));
+        assert!(ahead(|p| p.false_alarm_rate = f64::NAN).contains("false_alarm_rate"));
+        assert!(ahead(|p| p.max_shift = 17).contains("0 to 16"));
+        assert!(OnlineParams { max_snapshots: 0, ..OnlineParams::default() }.check().is_err());
+    }
+}

@@ -1,0 +1,169 @@
+//! The images of a run believed normal, in the order of their steps, as states that a rewind goes back to.
+
+use crate::error::{Error, Result};
+use std::collections::VecDeque;
+
+/// What is remembered after each accepted image. The state after the newest image is the run's state; to forget later
+/// images is to drop later states, so a rewind restores what was, bit for bit.
+#[derive(Debug)]
+pub(super) struct Pool<S> {
+    entries: VecDeque<(i64, S)>,
+    /// States that have been dropped from the front to bound the memory.
+    n_dropped: usize,
+    /// The step of the run's first image, dropped or not.
+    first_step: Option<i64>,
+    max_snapshots: usize,
+    depth: usize,
+}
+
+impl<S> Pool<S> {
+    /// An empty pool.
+    ///
+    /// - `max_snapshots`: the number of newest states that can be gone back to, at least 1.
+    /// - `depth`: how many states, its own included, the judgement at one state reads; as many more are kept.
+    pub(super) fn new(max_snapshots: usize, depth: usize) -> Self {
+        Self { entries: VecDeque::new(), n_dropped: 0, first_step: None, max_snapshots, depth }
+    }
+
+    /// The number of images accepted and not forgotten.
+    pub(super) fn size(&self) -> usize {
+        self.n_dropped + self.entries.len()
+    }
+
+    /// The step of the newest image.
+    pub(super) fn last_step(&self) -> Option<i64> {
+        self.entries.back().map(|(step, _)| *step)
+    }
+
+    /// The states still held, oldest first.
+    pub(super) fn states(&self) -> impl DoubleEndedIterator<Item = &S> + ExactSizeIterator {
+        self.entries.iter().map(|(_, state)| state)
+    }
+
+    /// The number of states still held.
+    pub(super) fn n_held(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The step and the state at `idx` among those still held.
+    pub(super) fn held(&self, idx: usize) -> (i64, &S) {
+        let (step, state) = &self.entries[idx];
+        (*step, state)
+    }
+
+    /// The state at `idx` among those still held, to note in it what follows from it and those before it alone.
+    pub(super) fn held_mut(&mut self, idx: usize) -> &mut S {
+        &mut self.entries[idx].1
+    }
+
+    /// The newest state.
+    pub(super) fn newest(&self) -> Option<&S> {
+        self.entries.back().map(|(_, state)| state)
+    }
+
+    /// The size of the pool once it has forgotten the images that `later` holds for; it changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Step`] if the state to go back to is no longer held.
+    pub(super) fn size_without(&self, step: i64, later: impl Fn(i64) -> bool) -> Result<usize> {
+        if self.first_step.is_none_or(&later) {
+            return Ok(0);
+        }
+        let n_held = self.entries.partition_point(|&(step, _)| !later(step));
+        let forgets = n_held < self.entries.len();
+        // Once states have been dropped, the oldest held ones are there only for those after them to read.
+        if forgets && self.n_dropped > 0 && n_held < self.depth {
+            let oldest = self.entries[self.depth - 1].0;
+            let first = self.first_step.unwrap_or(oldest);
+            let reason = format!(
+                "the state of the run there is no longer held, only from step {oldest} on ({} images); rewind to a step before the \
+                 run's first, {first}, to begin again, or use a new run name",
+                self.max_snapshots
+            );
+            return Err(Error::Step { step, reason });
+        }
+        Ok(self.n_dropped + n_held)
+    }
+
+    /// Forgets the newest images until `size` are left, a size that [`size_without`](Self::size_without) gave; returns how
+    /// many were forgotten.
+    pub(super) fn truncate(&mut self, size: usize) -> usize {
+        let forgotten = self.size() - size;
+        self.entries.truncate(size.saturating_sub(self.n_dropped));
+        if self.entries.is_empty() {
+            (self.n_dropped, self.first_step) = (0, None);
+        }
+        forgotten
+    }
+
+    /// Accepts an image with the state after it; its step is later than all others.
+    pub(super) fn push(&mut self, step: i64, state: S) {
+        assert!(
+            self.last_step().is_none_or(|last| last < step),
+            "the pool's steps must increase; this is a bug"
+        );
+        self.first_step.get_or_insert(step);
+        self.entries.push_back((step, state));
+        // A state that can be gone back to needs depth - 1 others before it.
+        if self.entries.len() > (self.max_snapshots - 1).saturating_add(self.depth) {
+            self.entries.pop_front();
+            self.n_dropped += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(steps: std::ops::RangeInclusive<i64>) -> Pool<i64> {
+        let mut pool = Pool::new(4, 3);
+        steps.for_each(|step| pool.push(step, step * 10));
+        pool
+    }
+
+    fn after(pool: &Pool<i64>, step: i64) -> Result<usize> {
+        pool.size_without(step, |other| other > step)
+    }
+
+    #[test]
+    fn as_many_states_can_be_gone_back_to_as_asked_for() {
+        let pool = pool(1..=20);
+        assert_eq!(pool.size(), 20);
+        assert_eq!(pool.states().copied().collect::<Vec<_>>(), [150, 160, 170, 180, 190, 200]);
+        assert_eq!([17, 18, 19, 20, 99].map(|step| after(&pool, step).unwrap()), [17, 18, 19, 20, 20]);
+        let error = after(&pool, 16).unwrap_err().to_string();
+        assert!(
+            error.starts_with("step 16:") && error.contains("from step 17 on") && error.contains("first, 1,"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_step_before_the_first_empties_the_pool_however_old_it_is() {
+        let mut pool = pool(1..=20);
+        assert_eq!(after(&pool, 0).unwrap(), 0);
+        assert_eq!(pool.truncate(0), 20);
+        assert_eq!((pool.size(), pool.last_step()), (0, None));
+        pool.push(-5, 0);
+        assert_eq!(pool.size(), 1);
+    }
+
+    #[test]
+    fn a_young_pool_goes_back_to_any_step() {
+        let pool = pool(1..=6);
+        assert_eq!((1..=6).map(|step| after(&pool, step).unwrap()).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn the_memory_is_bounded_after_rewinds_too() {
+        let mut pool = pool(1..=20);
+        for _ in 0..10 {
+            let size = after(&pool, 18).unwrap();
+            pool.truncate(size);
+            (19..=20).for_each(|step| pool.push(step, step));
+            assert_eq!(pool.n_held(), 6);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! One simulation run as the daemon remembers it: images in their steps, verdicts out.
+
+use super::forest_rule::ForestRule;
+use super::one_step_ahead::OneStepAhead;
+use super::params::{OnlineMethod, OnlineParams};
+use super::sequence::Sequence;
+use crate::error::Result;
+use crate::extractor::{DeviceChoice, WeightsStore};
+use crate::image::{Decoded, Preprocess};
+use crate::verdict::Judgement;
+use std::sync::Arc;
+
+/// The images of one run believed normal so far, and the rule that judges the next by them.
+///
+/// A judgement depends on the parameters, the accepted images and their steps, and the image alone: the number of threads and
+/// the time do not matter, and after a [`rewind`](Self::rewind) everything is, bit for bit, as it was, but for one thing: an image
+/// that raised an alarm is known again. If it comes back the same, going back once more would not help, and it is accepted.
+///
+/// # Examples
+///
+/// ```
+/// use anomalyd_models::extractor::{DeviceChoice, WeightsStore};
+/// use anomalyd_models::image::{Decoded, Preprocess};
+/// use anomalyd_models::online::{OnlineParams, OnlineRun};
+/// use anomalyd_models::Label;
+/// use ndarray::Array3;
+///
+/// # fn main() -> anomalyd_models::Result<()> {
+/// let mut run = OnlineRun::new(OnlineParams::default(), Preprocess::default(), WeightsStore::default().into(), DeviceChoice::default())?;
+/// for step in 1..=20 {
+///     let pixels = Array3::from_shape_fn((48, 64, 1), |(row, column, _)| (row + 2 * column + step) as u8);
+///     let judgement = run.judge(step as i64, &Decoded { pixels, format: "png" })?;
+///     assert_eq!(judgement.verdict.label, if step < 16 { Label::Unknown } else { Label::Normal });
+/// }
+/// assert_eq!(run.rewind(18)?, 2);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct OnlineRun {
+    preprocess: Preprocess,
+    method: Method,
+    false_alarm_rate: Option<f64>,
+}
+
+#[derive(Debug)]
+enum Method {
+    OneStepAhead(Sequence<OneStepAhead>),
+    Forest(Sequence<ForestRule>),
+}
+
+impl OnlineRun {
+    /// A run without images.
+    ///
+    /// - `preprocess`: applied to every image before it is judged.
+    /// - `weights`, `device`: for an extractor that needs them; only the method `forest` has one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Parameter`](crate::Error::Parameter) if a parameter lies outside its range.
+    pub fn new(
+        params: OnlineParams,
+        preprocess: Preprocess,
+        weights: Arc<WeightsStore>,
+        device: DeviceChoice,
+    ) -> Result<Self> {
+        params.check()?;
+        let OnlineParams { method, seed, max_snapshots, max_alarms_at_step, one_step_ahead, forest } = params;
+        let mut false_alarm_rate = None;
+        let method = match method {
+            OnlineMethod::OneStepAhead => {
+                false_alarm_rate = Some(one_step_ahead.false_alarm_rate);
+                let rule = OneStepAhead::new(one_step_ahead);
+                Method::OneStepAhead(Sequence::new(rule, max_snapshots, max_alarms_at_step))
+            }
+            OnlineMethod::Forest => {
+                let rule = ForestRule::new(forest, seed, weights, device);
+                Method::Forest(Sequence::new(rule, max_snapshots, max_alarms_at_step))
+            }
+        };
+        Ok(Self { preprocess, method, false_alarm_rate })
+    }
+
+    /// Judges the image of a step by those accepted before, and accepts it unless it raises an alarm.
+    ///
+    /// Steps increase, gaps allowed. A step at or before one already accepted means that the simulation has gone back: that
+    /// and all later images are forgotten first, and counted in [`Judgement::forgot`].
+    ///
+    /// The verdict is `unknown` while the run warms up. By the default method the score is -log10 of the p-value and the
+    /// threshold -log10 of the false-alarm rate. A reproducible event has the label `normal` whatever its score.
+    ///
+    /// # Errors
+    ///
+    /// The run is then as it was before:
+    /// - [`Error::Step`](crate::Error::Step) if the simulation has gone back further than the run remembers;
+    /// - [`Error::Shape`](crate::Error::Shape) if the image has other dimensions than the run's, or fewer than 8 x 8 pixels;
+    /// - [`Error::Image`](crate::Error::Image) if the crop does not lie within it;
+    /// - those of the extractor.
+    pub fn judge(&mut self, step: i64, image: &Decoded) -> Result<Judgement> {
+        let pixels = self.preprocess.apply(image)?;
+        let sequel = match &mut self.method {
+            Method::OneStepAhead(sequence) => sequence.judge(step, &pixels),
+            Method::Forest(sequence) => sequence.judge(step, &pixels),
+        }?;
+        Ok(Judgement {
+            verdict: sequel.verdict,
+            p_value: sequel.p_value,
+            false_alarm_rate: self.false_alarm_rate,
+            region: sequel.region.map(|region| self.preprocess.region_in_file(region)),
+            pool: Some(sequel.pool),
+            forgot: sequel.forgot,
+            reproducible: sequel.reproducible,
+        })
+    }
+
+    /// Forgets every image with a later step, as the simulation has gone back to its state right after `step`; returns how
+    /// many that were. A step before the first image empties the pool.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Step`](crate::Error::Step), and nothing is changed, if the run no longer holds its state at that step.
+    pub fn rewind(&mut self, step: i64) -> Result<usize> {
+        match &mut self.method {
+            Method::OneStepAhead(sequence) => sequence.rewind(step),
+            Method::Forest(sequence) => sequence.rewind(step),
+        }
+    }
+
+    /// The number of images believed normal.
+    pub fn pool_size(&self) -> usize {
+        match &self.method {
+            Method::OneStepAhead(sequence) => sequence.pool().size(),
+            Method::Forest(sequence) => sequence.pool().size(),
+        }
+    }
+
+    /// The newest step judged, whether it was accepted or not; `None` before the first and after a rewind to before it.
+    pub fn last_step(&self) -> Option<i64> {
+        match &self.method {
+            Method::OneStepAhead(sequence) => sequence.last_step(),
+            Method::Forest(sequence) => sequence.last_step(),
+        }
+    }
+}

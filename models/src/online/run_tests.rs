@@ -1,0 +1,338 @@
+//! A whole run on invented images: waves that deform, with a square of light for a fault.
+
+use super::*;
+use crate::extractor::{DeviceChoice, WeightsStore};
+use crate::image::{Crop, Decoded, Preprocess};
+use crate::rng::Rng;
+use crate::{Error, Judgement, Label};
+use ndarray::Array3;
+use proptest::prelude::*;
+
+const SQUARE: [usize; 4] = [20, 40, 31, 51];
+
+/// A grey image of `rows` x `columns` pixels at a time in units of the usual output interval.
+fn scene(rows: usize, columns: usize, time: i64) -> Array3<u8> {
+    let mut waves = Rng::new(1);
+    let waves: Vec<[f64; 4]> =
+        (0..12).map(|_| [0.1, 0.1, 0.2, 3.0].map(|scale| scale * waves.normal())).collect();
+    let time = time as f64 + 0.05 * Rng::derived(2, time as u64).normal();
+    Array3::from_shape_fn((rows, columns, 1), |(row, column, _)| {
+        let phase = |[ky, kx, frequency, start]: &[f64; 4]| {
+            ky * row as f64 + kx * column as f64 + frequency * time + start
+        };
+        (128.0 + waves.iter().map(|wave| 9.0 * phase(wave).sin()).sum::<f64>()) as u8
+    })
+}
+
+fn clean(time: i64) -> Decoded {
+    Decoded { pixels: scene(64, 80, time), format: "png" }
+}
+
+fn faulty(time: i64) -> Decoded {
+    let mut image = clean(time);
+    let [row0, column0, row1, column1] = SQUARE;
+    for (row, column) in (row0..=row1).flat_map(|row| (column0..=column1).map(move |column| (row, column))) {
+        image.pixels[[row, column, 0]] = 255;
+    }
+    image
+}
+
+fn run_with(params: OnlineParams) -> OnlineRun {
+    OnlineRun::new(params, Preprocess::default(), WeightsStore::default().into(), DeviceChoice::default())
+        .unwrap()
+}
+
+fn run_after(last: i64) -> OnlineRun {
+    let mut run = run_with(OnlineParams::default());
+    feed(&mut run, 1..=last, clean);
+    run
+}
+
+fn feed(
+    run: &mut OnlineRun,
+    steps: impl IntoIterator<Item = i64>,
+    image: impl Fn(i64) -> Decoded,
+) -> Vec<Judgement> {
+    steps.into_iter().map(|step| run.judge(step, &image(step)).unwrap()).collect()
+}
+
+fn labels(judgements: &[Judgement]) -> Vec<Label> {
+    judgements.iter().map(|judgement| judgement.verdict.label).collect()
+}
+
+/// Bits, so that NaN equals itself and nothing else passes for equal.
+fn bits(judgement: &Judgement) -> impl PartialEq + std::fmt::Debug + use<> {
+    let Judgement { verdict, p_value, region, pool, .. } = judgement;
+    (
+        verdict.label,
+        verdict.score.to_bits(),
+        verdict.threshold.to_bits(),
+        p_value.map(f64::to_bits),
+        *region,
+        *pool,
+    )
+}
+
+#[test]
+fn a_run_crosses_threads() {
+    fn crosses_threads<T: Send>() {}
+    crosses_threads::<OnlineRun>();
+}
+
+#[test]
+fn verdicts_begin_at_the_sixteenth_image() {
+    let judgements = feed(&mut run_with(OnlineParams::default()), 1..=60, clean);
+    assert_eq!(labels(&judgements), [vec![Label::Unknown; 15], vec![Label::Normal; 45]].concat());
+    let needed: Vec<usize> =
+        judgements[..16].iter().map(|judgement| judgement.pool.unwrap().needed).collect();
+    assert_eq!(needed, [14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0]);
+    for judgement in &judgements[15..] {
+        let (p, score) = (judgement.p_value.unwrap(), judgement.verdict.score);
+        assert!((0.0..=3.0).contains(&score) && (10f64.powf(-score) / p - 1.0).abs() < 1e-12, "{p} {score}");
+        assert_eq!((judgement.verdict.threshold, judgement.false_alarm_rate), (3.0, Some(1e-3)));
+    }
+}
+
+#[test]
+fn a_fault_alarms_where_it_is_and_stays_out() {
+    let mut run = run_after(39);
+    let judgement = run.judge(40, &faulty(40)).unwrap();
+    assert_eq!(judgement.verdict.label, Label::Anomalous);
+    assert_eq!((run.pool_size(), run.last_step()), (39, Some(40)));
+    let [row0, column0, row1, column1] = judgement.region.unwrap();
+    assert!(
+        row0 <= SQUARE[0] && column0 <= SQUARE[1] && row1 >= SQUARE[2] && column1 >= SQUARE[3],
+        "{judgement:?}"
+    );
+    assert!(row0 + 12 > SQUARE[0] && column1 < SQUARE[3] + 12, "a patch wider at the most: {judgement:?}");
+}
+
+#[test]
+fn the_region_is_in_the_pixels_of_the_file() {
+    let preprocess =
+        Preprocess { crop: Some(Crop { rows: [30, 93], columns: [100, 179] }), ..Preprocess::default() };
+    let mut run = OnlineRun::new(
+        OnlineParams::default(),
+        preprocess,
+        WeightsStore::default().into(),
+        DeviceChoice::default(),
+    )
+    .unwrap();
+    let framed = |image: Decoded| {
+        let pixels = Array3::from_shape_fn((110, 200, 1), |(r, c, k)| {
+            r.checked_sub(30)
+                .zip(c.checked_sub(100))
+                .and_then(|(r, c)| image.pixels.get([r, c, k]))
+                .copied()
+                .unwrap_or(255)
+        });
+        Decoded { pixels, format: "png" }
+    };
+    feed(&mut run, 1..=30, |step| framed(clean(step)));
+    let inside = run_after(30).judge(31, &faulty(31)).unwrap().region.unwrap();
+    let judgement = run.judge(31, &framed(faulty(31))).unwrap();
+    assert_eq!(judgement.region.unwrap(), [inside[0] + 30, inside[1] + 100, inside[2] + 30, inside[3] + 100]);
+}
+
+#[test]
+fn after_a_rewind_the_run_goes_on_as_if_the_fault_had_not_been() {
+    let mut disturbed = run_after(39);
+    disturbed.judge(40, &faulty(40)).unwrap();
+    assert_eq!(disturbed.rewind(34).unwrap(), 5);
+    let mut fresh = run_after(34);
+    for step in 35..=60 {
+        let judgements = [&mut disturbed, &mut fresh].map(|run| run.judge(step, &clean(step)).unwrap());
+        assert_eq!(bits(&judgements[0]), bits(&judgements[1]));
+    }
+}
+
+#[test]
+fn a_fault_that_comes_back_the_same_is_accepted_as_reproducible() {
+    let mut run = run_after(39);
+    run.judge(40, &faulty(40)).unwrap();
+    run.rewind(38).unwrap();
+    let replayed = feed(&mut run, 39..=40, |step| if step == 40 { faulty(step) } else { clean(step) });
+    assert_eq!((labels(&replayed)[1], replayed[1].reproducible, run.pool_size()), (Label::Normal, true, 40));
+    assert!(replayed[1].verdict.score > replayed[1].verdict.threshold, "the evidence is not hidden");
+}
+
+#[test]
+fn an_alarm_that_nobody_heeds_does_not_make_the_images_after_it_alarms() {
+    for n_faulty in [1, 2, 5] {
+        let mut run = run_after(39);
+        let ignored = feed(&mut run, 40..40 + n_faulty, faulty);
+        assert_eq!(ignored[0].verdict.label, Label::Anomalous);
+        let after = feed(&mut run, 40 + n_faulty..=70, clean);
+        assert!(
+            !labels(&after).contains(&Label::Anomalous),
+            "{n_faulty} faulty images: {:?}",
+            labels(&after)
+        );
+        assert!(after[10..].iter().all(|judgement| judgement.verdict.label == Label::Normal));
+    }
+}
+
+#[test]
+fn a_lasting_change_that_nobody_heeds_becomes_the_new_normal() {
+    let mut run = run_after(39);
+    let after = labels(&feed(&mut run, 40..=80, faulty));
+    assert_eq!(after[0], Label::Anomalous);
+    assert!(after[13..].iter().all(|&label| label == Label::Normal), "{after:?}");
+}
+
+#[test]
+fn missing_images_and_a_longer_interval_raise_no_alarm() {
+    let mut run = run_after(40);
+    let sparse = labels(&feed(&mut run, (42..=100).step_by(3), clean));
+    assert!(!sparse.contains(&Label::Anomalous), "{sparse:?}");
+    assert!(sparse[8..].iter().all(|&label| label == Label::Normal), "{sparse:?}");
+    let far = labels(&feed(&mut run, 300..=330, clean));
+    assert_eq!(far[..4], [Label::Unknown; 4], "nothing known is as far apart");
+    assert!(far[4..].iter().all(|&label| label == Label::Normal), "{far:?}");
+}
+
+#[test]
+fn a_fault_is_seen_though_the_image_before_it_is_missing() {
+    let mut run = run_after(40);
+    assert_eq!(run.judge(42, &faulty(42)).unwrap().verdict.label, Label::Anomalous);
+}
+
+#[test]
+fn identical_images_are_normal_and_a_change_among_them_is_not() {
+    let mut run = run_with(OnlineParams::default());
+    let judgements = feed(&mut run, 1..=50, |_| clean(1));
+    assert!(judgements[15..].iter().all(|j| j.verdict.label == Label::Normal && j.verdict.score == 0.0));
+    assert_eq!(run.judge(51, &faulty(1)).unwrap().verdict.label, Label::Anomalous);
+}
+
+#[test]
+fn an_image_smaller_than_a_patch_or_of_other_dimensions_is_refused() {
+    let mut run = run_with(OnlineParams::default());
+    let small = Decoded { pixels: scene(7, 80, 0), format: "png" };
+    assert!(matches!(run.judge(1, &small), Err(Error::Shape { .. })));
+    run.judge(1, &clean(1)).unwrap();
+    let other = Decoded { pixels: scene(64, 72, 0), format: "png" };
+    let error = run.judge(2, &other).unwrap_err();
+    assert!(matches!(error, Error::Shape { .. }) && error.to_string().contains("64 x 72"), "{error}");
+    assert_eq!((run.pool_size(), run.last_step()), (1, Some(1)));
+}
+
+#[test]
+fn the_number_of_threads_does_not_change_a_bit() {
+    let with = |n_threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
+        let image = |step| if step == 30 { faulty(step) } else { clean(step) };
+        let judgements = pool.install(|| feed(&mut run_with(OnlineParams::default()), 1..=40, image));
+        judgements.iter().map(bits).collect::<Vec<_>>()
+    };
+    assert_eq!(with(1), with(3));
+}
+
+fn forest_run(threshold: f64) -> OnlineRun {
+    let forest = ForestRuleParams { threshold, ..ForestRuleParams::default() };
+    run_with(OnlineParams { method: OnlineMethod::Forest, forest, ..OnlineParams::default() })
+}
+
+#[test]
+fn the_papers_rule_warms_up_and_keeps_out_what_scores_above_a_half() {
+    let mut run = forest_run(0.5);
+    let judgements = feed(&mut run, 1..=40, clean);
+    assert!(labels(&judgements[..20]).iter().all(|&label| label == Label::Unknown));
+    assert_eq!((judgements[0].pool.unwrap().needed, judgements[19].pool.unwrap().needed), (19, 0));
+    for Judgement { verdict, p_value, .. } in &judgements[20..] {
+        assert!(verdict.score > 0.0 && verdict.score < 1.0 && verdict.threshold == 0.5 && p_value.is_none());
+        assert_eq!(verdict.label == Label::Anomalous, verdict.score > 0.5);
+    }
+    let n_normal =
+        judgements[20..].iter().filter(|judgement| judgement.verdict.label == Label::Normal).count();
+    assert_eq!(run.pool_size(), 20 + n_normal);
+}
+
+#[test]
+fn the_papers_rule_goes_back_bit_for_bit() {
+    let mut run = forest_run(0.99);
+    let first = feed(&mut run, 1..=35, clean);
+    assert_eq!(run.rewind(24).unwrap(), 11);
+    let again = feed(&mut run, 25..=35, clean);
+    assert_eq!(first[24..].iter().map(bits).collect::<Vec<_>>(), again.iter().map(bits).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_papers_rule_scores_noise_above_the_images_before_it() {
+    let mut run = forest_run(0.99);
+    let normal = feed(&mut run, 1..=40, clean);
+    let highest = normal[20..].iter().map(|judgement| judgement.verdict.score).fold(0.0, f64::max);
+    let mut rng = Rng::new(9);
+    let noise =
+        Decoded { pixels: Array3::from_shape_simple_fn((64, 80, 1), || rng.below(256) as u8), format: "png" };
+    let score = run.judge(41, &noise).unwrap().verdict.score;
+    assert!(score > highest, "{score} {highest}");
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    Next { ahead: i64, faulty: bool },
+    Rewind { back: i64 },
+    Earlier { back: i64, faulty: bool },
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let act = prop_oneof![
+        12 => (prop_oneof![8 => Just(1i64), 1 => 2i64..5, 1 => 5i64..20], prop::bool::weighted(0.08))
+            .prop_map(|(ahead, faulty)| Act::Next { ahead, faulty }),
+        1 => (0i64..40).prop_map(|back| Act::Rewind { back }),
+        1 => (0i64..12, any::<bool>()).prop_map(|(back, faulty)| Act::Earlier { back, faulty }),
+    ];
+    prop::collection::vec(act, 40..120)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+    #[test]
+    fn whatever_was_rewound_a_run_equals_a_fresh_one_over_the_images_left(acts in acts()) {
+        let params = OnlineParams { max_snapshots: 20, max_alarms_at_step: usize::MAX, ..OnlineParams::default() };
+        let picture = |step: i64, with_fault: bool| {
+            let mut image = Decoded { pixels: scene(24, 32, step), format: "png" };
+            if with_fault {
+                image.pixels.slice_axis_mut(ndarray::Axis(0), (8..16).into()).fill(255);
+            }
+            image
+        };
+        let mut run = run_with(params.clone());
+        let mut left: Vec<(i64, bool, Judgement)> = Vec::new();
+        for act in acts {
+            let last = run.last_step().unwrap_or(0);
+            let (step, with_fault) = match act {
+                Act::Next { ahead, faulty } => (last + ahead, faulty),
+                Act::Earlier { back, faulty } => (last - back, faulty),
+                Act::Rewind { back } => {
+                    let n_before = left.len();
+                    if let Ok(forgotten) = run.rewind(last - back) {
+                        left.retain(|(step, ..)| *step <= last - back);
+                        prop_assert_eq!(forgotten, n_before - left.len());
+                    }
+                    continue;
+                }
+            };
+            let Ok(judgement) = run.judge(step, &picture(step, with_fault)) else { continue };
+            let n_before = left.len();
+            left.retain(|(other, ..)| *other < step);
+            prop_assert_eq!(judgement.forgot, n_before - left.len());
+            if judgement.verdict.label != Label::Anomalous {
+                left.push((step, with_fault, judgement));
+            }
+            prop_assert_eq!(run.pool_size(), left.len());
+        }
+        let mut fresh = run_with(OnlineParams { max_snapshots: 1000, ..params });
+        for (step, with_fault, judgement) in &left {
+            let image = picture(*step, *with_fault);
+            let mut again = fresh.judge(*step, &image).unwrap();
+            if again.verdict.label == Label::Anomalous {
+                // Accepted in the first run because it had raised an alarm there before.
+                prop_assert!(judgement.reproducible);
+                again = fresh.judge(*step, &image).unwrap();
+            }
+            prop_assert_eq!(bits(&again), bits(judgement));
+        }
+    }
+}
