@@ -16,11 +16,11 @@ module parameters
       !> Number of the initial perturbation.
       integer :: seed = 1
       !> Zones along y; twice as many along x.
-      integer :: ny = 160
+      integer :: ny = 128
       !> The run ends with this image; image 0 shows the initial state.
-      integer :: n_steps = 100
+      integer :: n_steps = 120
       !> Simulation time between images.
-      real(dp) :: interval = 0.01_dp
+      real(dp) :: interval = 0.0125_dp
       real(dp) :: cfl = 0.8_dp
       !> More time steps than this for one image means that the time step has collapsed.
       integer :: max_cycles = 4000
@@ -42,7 +42,7 @@ module parameters
       type(flip_type) :: flip
       !> Draw the fault at random with this seed; 0: do not.
       integer :: flip_seed = 0
-      integer :: flip_first = 40, flip_last = 90, flip_low_bit = 53, flip_high_bit = 55
+      integer :: flip_first = 40, flip_last = 110
    end type parameters_type
 
 contains
@@ -58,14 +58,14 @@ contains
       character(64) :: name, flip_variable
       character(path_length) :: directory, restart
       integer :: seed, ny, n_steps, max_cycles, checkpoint_every, checkpoints_kept, rewind_margin, max_rewinds, timeout_ms
-      integer :: flip_step, flip_cycle, flip_i, flip_j, flip_bit, flip_seed, flip_first, flip_last, flip_low_bit, flip_high_bit
+      integer :: flip_step, flip_cycle, flip_i, flip_j, flip_bit, flip_seed, flip_first, flip_last
       real(dp) :: interval, cfl, entropy_low, entropy_high
       logical :: keep_images
       character(256) :: reason
       integer :: unit, stat
       namelist /simulation/ name, directory, restart, seed, ny, n_steps, interval, cfl, max_cycles, entropy_low, entropy_high, &
          & checkpoint_every, checkpoints_kept, rewind_margin, max_rewinds, keep_images, timeout_ms, flip_step, flip_cycle, flip_i, &
-         & flip_j, flip_variable, flip_bit, flip_seed, flip_first, flip_last, flip_low_bit, flip_high_bit
+         & flip_j, flip_variable, flip_bit, flip_seed, flip_first, flip_last
 
       message = ''
       name = p%name; directory = p%directory; restart = p%restart; seed = p%seed; ny = p%ny; n_steps = p%n_steps
@@ -77,7 +77,6 @@ contains
       flip_step = 0; flip_cycle = p%flip%cycle; flip_i = p%flip%i; flip_j = p%flip%j
       flip_variable = 'energy'; flip_bit = p%flip%bit
       flip_seed = p%flip_seed; flip_first = p%flip_first; flip_last = p%flip_last
-      flip_low_bit = p%flip_low_bit; flip_high_bit = p%flip_high_bit
 
       if (len_trim(file) > 0) then
          open (newunit=unit, file=trim(file), status='old', action='read', iostat=stat, iomsg=reason)
@@ -112,7 +111,6 @@ contains
       p%flip%step = flip_step; p%flip%cycle = flip_cycle; p%flip%i = flip_i; p%flip%j = flip_j
       p%flip%variable = variable_index(flip_variable); p%flip%bit = flip_bit
       p%flip_seed = flip_seed; p%flip_first = flip_first; p%flip_last = flip_last
-      p%flip_low_bit = flip_low_bit; p%flip_high_bit = flip_high_bit
       call check(p, message)
       if (p%flip%variable == 0) message = 'flip_variable is '//trim(flip_variable) &
          & //', wanted density, momentum_x, momentum_y or energy'
@@ -136,8 +134,7 @@ contains
       if (p%flip%i < 1 .or. p%flip%i > 2*p%ny .or. p%flip%j < 1 .or. p%flip%j > p%ny) &
          & message = 'flip_i, flip_j lie outside the grid'
       if (p%flip%cycle < 1) message = 'flip_cycle must be at least 1'
-      if (min(p%flip%bit, p%flip_low_bit) < 0 .or. max(p%flip%bit, p%flip_high_bit) > 63) message = 'bits are numbered 0 to 63'
-      if (p%flip_low_bit > p%flip_high_bit) message = 'flip_low_bit must not exceed flip_high_bit'
+      if (p%flip%bit < 0 .or. p%flip%bit > 63) message = 'bits are numbered 0 to 63'
       if (p%flip_first < 1 .or. p%flip_first > p%flip_last) message = 'wanted 1 <= flip_first <= flip_last'
    end subroutine check
 

@@ -54,7 +54,7 @@ contains
       if (len_trim(p%restart) > 0) call read_checkpoint(p%restart, self%mesh, self%state, message)
       if (len(message) > 0) return
       if (p%flip_seed /= 0) then
-         self%p%flip = random_flip(self%mesh, p%flip_seed, p%flip_first, p%flip_last, p%flip_low_bit, p%flip_high_bit)
+         self%p%flip = random_flip(self%mesh, p%flip_seed, p%flip_first, p%flip_last)
       end if
       if (.not. make_directory(p%directory)) then
          message = trim(p%directory)//': cannot be made'
