@@ -140,9 +140,9 @@ contains
       class(run_type), intent(in) :: self
 
       associate (flip => self%p%flip)
-         write (output_unit, '(a,i0,a,i0,a,i0,a,i0,3a,i0,a,es14.6e3,a,es14.6e3)') 'flip: on the way to step ', flip%step, ', cycle ', &
-            & self%state%cycle, ', zone (', flip%i, ', ', flip%j, '), ', trim(variable_names(flip%variable)), ', bit ', flip%bit, &
-            & ': ', flip%before, ' -> ', flip%after
+         write (output_unit, '(a,i0,a,i0,a,i0,a,i0,3a,i0,a,es14.6e3,a,es14.6e3)') 'flip: on the way to step ', flip%step, &
+            & ', cycle ', self%state%cycle, ', zone (', flip%i, ', ', flip%j, '), ', trim(variable_names(flip%variable)), &
+            & ', bit ', flip%bit, ': ', flip%before, ' -> ', flip%after
       end associate
    end subroutine tell_flip
 
