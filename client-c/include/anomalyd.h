@@ -165,8 +165,13 @@ typedef struct anomalyd_verdict {
 /** A connection to a daemon on behalf of one simulation run. */
 typedef struct anomalyd_client anomalyd_client;
 
-/** Sets `options` to the defaults. NULL is ignored. */
-ANOMALYD_API void anomalyd_options_init(anomalyd_options *options);
+/** Sets `options` to the defaults. NULL is ignored. Compiled into the caller, whose version of the struct it then has. */
+static inline void anomalyd_options_init(anomalyd_options *options)
+{
+    static const anomalyd_options defaults = ANOMALYD_OPTIONS_INIT;
+    if (options != NULL)
+        *options = defaults;
+}
 
 /**
  * Opens a client.

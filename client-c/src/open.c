@@ -26,13 +26,6 @@ anomalyd_problem *anomalyd_open_problem(void)
     return &open_problem;
 }
 
-void anomalyd_options_init(anomalyd_options *options)
-{
-    static const anomalyd_options defaults = ANOMALYD_OPTIONS_INIT;
-    if (options != NULL)
-        *options = defaults;
-}
-
 /* Copies the options of a caller that may have been compiled with an older or newer header. */
 static anomalyd_status read_options(const anomalyd_options *given, anomalyd_options *options)
 {
