@@ -129,10 +129,15 @@ impl Preprocess {
         let unit = if luma { 1000 } else { 1 };
         let length = target.len() * self.reduce * n_in;
         let first = |line: usize| &pixels[((row + line) * columns + column) * n_in..][..length];
-        if self.reduce == 1 {
+        if self.reduce == 1 && luma {
             for (target, pixel) in target.iter_mut().zip(first(0).chunks_exact(n_in)) {
                 *target = (value(pixel) as f64 / f64::from(unit)) as f32;
             }
+            return;
+        }
+        if self.reduce == 1 {
+            let pixels = first(0)[if n_in == 1 { 0 } else { channel }..].iter().step_by(n_in);
+            target.iter_mut().zip(pixels).for_each(|(target, &pixel)| *target = f32::from(pixel));
             return;
         }
         let mut sums = vec![0u64; target.len()];
