@@ -74,6 +74,9 @@ pub enum Error {
     /// An image could not be decoded, or does not fit the preprocessing.
     #[error(transparent)]
     Image(#[from] crate::image::ImageError),
+    /// An artefact could not be written, or is not to be believed.
+    #[error(transparent)]
+    Artefact(#[from] crate::artefact::ArtefactError),
     /// A third party's numerical library failed.
     #[error("{what}: {source}")]
     Backend {

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod artefact;
 pub mod calibration;
 pub mod detector;
 mod error;
@@ -12,11 +13,14 @@ pub mod extractor;
 pub mod finite;
 pub mod image;
 pub mod online;
+pub mod pipeline;
 pub mod rng;
 pub mod traits;
 pub mod transform;
 mod verdict;
 
+pub use artefact::Artefact;
 pub use error::{Error, Result};
+pub use pipeline::{Pipeline, PipelineParams};
 pub use traits::{Detector, FeatureExtractor, Fit, ImageShape, Transform};
 pub use verdict::{Judgement, Label, PoolState, Verdict};

@@ -1,4 +1,5 @@
 //! Our scaler and principal components against scikit-learn's.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod samples;
 

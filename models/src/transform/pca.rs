@@ -273,7 +273,7 @@ impl Pca {
     }
 
     /// Projects rows of the right length; a row's projection does not depend on the others.
-    fn project(&self, rows: &[&[f32]]) -> Array2<f32> {
+    pub(crate) fn project(&self, rows: &[&[f32]]) -> Array2<f32> {
         let mut projections = Array2::zeros((rows.len(), self.components.nrows()));
         for (rows, mut out) in
             rows.chunks(N_TOGETHER).zip(projections.axis_chunks_iter_mut(Axis(0), N_TOGETHER))
