@@ -81,7 +81,10 @@ static void clients_and_failures_do_not_leak(void)
             memory = resident_kib();
     }
     CHECK(n_descriptors() == before);
+    (void)fprintf(stderr, "       %d clients, resident memory grew by %ld KiB\n", 2 * n_rounds, resident_kib() - memory);
+#ifndef __SANITIZE_ADDRESS__ /* it remembers every thread that ever was, and looks for leaks by itself */
     CHECK(resident_kib() - memory < MAX_GROWTH_KIB);
+#endif
 }
 
 int main(int argc, char **argv)
