@@ -1,0 +1,309 @@
+//! The command line.
+
+use crate::config::LogFormat;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// A persistent anomaly-detection daemon for running simulations
+#[derive(Debug, Parser)]
+#[command(
+    name = "anomalyd",
+    version,
+    after_help = "Exit codes: 0 success, 2 usage or configuration; classify and health have more, see their help."
+)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+    /// Log level: error, warn, info, debug, trace, or directives such as info,anomalyd=debug
+    #[arg(long, global = true, value_name = "LEVEL", env = "ANOMALYD_LOG_LEVEL")]
+    pub log_level: Option<String>,
+    /// Form of the log lines on standard error
+    #[arg(long, global = true, value_name = "FORMAT", env = "ANOMALYD_LOG_FORMAT")]
+    pub log_format: Option<LogFormat>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve until SIGTERM; SIGHUP reads the models again
+    Serve(ServeArgs),
+    /// Fit a model on images believed normal, and write it as an artefact
+    Fit(FitArgs),
+    /// Judge images, by a daemon or by an artefact in this process
+    #[command(
+        after_help = "Exit codes: 0 normal, 1 anomalous, 2 usage or configuration, 3 unknown (no verdict yet), 4 the image \
+cannot be judged (missing, damaged, forbidden ...), 5 no answer from the daemon, or its fault. Of several images the worst counts: \
+5, 4, 1, 3, 0 in this order."
+    )]
+    Classify(ClassifyArgs),
+    /// Ask a daemon how it is, for Nagios and its like
+    #[command(
+        after_help = "Exit codes: 0 OK, 1 WARNING (queue nearly full, draining), 2 CRITICAL (no daemon, no answer, no progress), \
+3 UNKNOWN (usage). Prints one line with performance data."
+    )]
+    Health(HealthArgs),
+    /// List, check and fetch the weights of extractors, and fitted models
+    #[command(subcommand)]
+    Models(ModelsCommand),
+    /// Check or show the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+/// Where settings come from, for the commands that need them all.
+#[derive(Debug, Default, Args)]
+pub struct ConfigArgs {
+    /// Configuration file (TOML), as deploy/anomalyd.toml
+    #[arg(long, value_name = "FILE", env = "ANOMALYD_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Any setting of the file, for example queue.capacity=8; each is also a variable, as ANOMALYD_QUEUE_CAPACITY
+    #[arg(long, value_name = "SECTION.KEY=VALUE", value_parser = setting)]
+    pub set: Vec<(String, String)>,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .map(|(setting, value)| (setting.trim().to_owned(), value.trim().to_owned()))
+        .ok_or_else(|| "expected section.key=value".to_owned())
+}
+
+/// Arguments of `serve`; those that are settings go before variables and the file.
+#[derive(Debug, Default, Args)]
+pub struct ServeArgs {
+    /// Where settings come from.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Endpoint of the service socket, ipc:///PATH or tcp://ADDRESS:PORT; may be given again (sockets.service)
+    #[arg(long, value_name = "ENDPOINT")]
+    pub service: Vec<String>,
+    /// Endpoint of the control socket; may be given again (sockets.control)
+    #[arg(long, value_name = "ENDPOINT")]
+    pub control: Vec<String>,
+    /// Directory of sockets and endpoint file (sockets.runtime_dir)
+    #[arg(long, value_name = "DIR")]
+    pub runtime_dir: Option<PathBuf>,
+    /// File to tell clients the endpoints by (sockets.endpoint_file)
+    #[arg(long, value_name = "FILE")]
+    pub endpoint_file: Option<PathBuf>,
+    /// Directory below which images may lie; may be given again (paths.roots)
+    #[arg(long, value_name = "DIR")]
+    pub roots: Vec<PathBuf>,
+    /// Images judged at the same time (workers.count)
+    #[arg(long, value_name = "N")]
+    pub workers: Option<usize>,
+    /// Part of the image to judge: none or paper (image.crop)
+    #[arg(long, value_name = "CROP")]
+    pub crop: Option<String>,
+    /// Directory of fitted models (models.models_dir)
+    #[arg(long, value_name = "DIR")]
+    pub models_dir: Option<PathBuf>,
+    /// Model of requests that name none (models.default)
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Directory of weights files; may be given again (models.weights_dirs)
+    #[arg(long, value_name = "DIR")]
+    pub weights_dir: Vec<PathBuf>,
+    /// cpu, or cuda:N in a build for it (models.device)
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
+}
+
+/// Arguments of `fit`.
+#[derive(Debug, Args)]
+pub struct FitArgs {
+    /// Images: files, directories (all images in them) or patterns with * and ?; in natural order of their names
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Directory to write the artefact to; must not exist
+    #[arg(long, short, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Of the images in order, those from the first to the last position, counted from 1, inclusive
+    #[arg(long, value_name = "FIRST:LAST", value_parser = range)]
+    pub range: Option<(usize, usize)>,
+    /// hog (needs no weights) or resnet50
+    #[arg(long, default_value = "hog", value_name = "NAME")]
+    pub extractor: String,
+    /// Manifest name of the weights, see `anomalyd models list`; for resnet50
+    #[arg(long, value_name = "NAME")]
+    pub weights: Option<String>,
+    /// Where the network is tapped: stem, layer1, layer2, layer3 or layer4; for resnet50
+    #[arg(long, value_name = "LAYER")]
+    pub tap: Option<String>,
+    /// Part of the image to judge: none, paper, or FIRST_ROW:LAST_ROW,FIRST_COLUMN:LAST_COLUMN
+    #[arg(long, default_value = "none", value_name = "CROP")]
+    pub crop: String,
+    /// grey or rgb; default: as the extractor wants
+    #[arg(long, value_name = "COLOUR")]
+    pub colour: Option<String>,
+    /// Side of the boxes of pixels that are averaged into one
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub reduce: usize,
+    /// Principal components kept; default: the forest sees all features
+    #[arg(long, value_name = "N")]
+    pub components: Option<usize>,
+    /// Trees of the isolation forest
+    #[arg(long, value_name = "N")]
+    pub trees: Option<usize>,
+    /// Images that each tree is grown on; default: all
+    #[arg(long, value_name = "N")]
+    pub sample_size: Option<usize>,
+    /// Do not bring features to mean 0 and standard deviation 1
+    #[arg(long)]
+    pub no_scale: bool,
+    /// Fraction of normal images that may be called anomalous; 0.01 needs 100 images held out, that is 500 in all
+    #[arg(long, value_name = "FRACTION")]
+    pub false_alarm_rate: Option<f64>,
+    /// Of so many images one is held out of the fit, for the threshold; default: 5
+    #[arg(long, value_name = "N")]
+    pub hold_out_every: Option<usize>,
+    /// Instead of holding out: the fraction of the images of the fit above the threshold, as scikit-learn does
+    #[arg(long, value_name = "FRACTION", conflicts_with_all = ["false_alarm_rate", "hold_out_every"])]
+    pub contamination: Option<f64>,
+    /// Instead of calibrating: this threshold
+    #[arg(long, value_name = "SCORE", conflicts_with_all = ["false_alarm_rate", "hold_out_every", "contamination"])]
+    pub threshold: Option<f32>,
+    /// Seed of all random choices
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    /// Directory of weights files; may be given again
+    #[arg(long, value_name = "DIR", env = "ANOMALYD_MODELS_WEIGHTS_DIRS", value_delimiter = ',')]
+    pub weights_dir: Vec<PathBuf>,
+    /// cpu, or cuda:N in a build for it
+    #[arg(long, default_value = "cpu", value_name = "DEVICE", env = "ANOMALYD_MODELS_DEVICE")]
+    pub device: String,
+}
+
+fn range(text: &str) -> Result<(usize, usize), String> {
+    let parsed =
+        text.split_once(':').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+    parsed
+        .filter(|(first, last)| *first >= 1 && first <= last)
+        .ok_or_else(|| "expected FIRST:LAST, for example 1:600".to_owned())
+}
+
+/// Arguments of `classify`.
+#[derive(Debug, Args)]
+pub struct ClassifyArgs {
+    /// Images to judge
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// A directory written by `anomalyd fit`: judge in this process. Otherwise the name of a model of the daemon
+    #[arg(long, value_name = "DIR|NAME")]
+    pub model: Option<String>,
+    /// Service socket of a daemon; default: ANOMALYD_ENDPOINT, ANOMALYD_ENDPOINT_FILE, the runtime directory
+    #[arg(long, value_name = "ENDPOINT")]
+    pub endpoint: Option<String>,
+    /// Run that the images belong to; without, a fitted model judges and nothing is learnt
+    #[arg(long, value_name = "NAME", requires = "step")]
+    pub run: Option<String>,
+    /// Step of the first image; each further one is a step later
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub step: Option<i64>,
+    /// One JSON object a line instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// Time for each image, in milliseconds
+    #[arg(long, default_value_t = 60_000, value_name = "N")]
+    pub timeout_ms: u64,
+    /// Directory of weights files; may be given again
+    #[arg(long, value_name = "DIR", env = "ANOMALYD_MODELS_WEIGHTS_DIRS", value_delimiter = ',')]
+    pub weights_dir: Vec<PathBuf>,
+    /// cpu, or cuda:N in a build for it
+    #[arg(long, default_value = "cpu", value_name = "DEVICE", env = "ANOMALYD_MODELS_DEVICE")]
+    pub device: String,
+}
+
+/// Arguments of `health`.
+#[derive(Debug, Args)]
+pub struct HealthArgs {
+    /// Control socket of the daemon; default: ANOMALYD_ENDPOINT_FILE, ANOMALYD_ENDPOINT, the runtime directory
+    #[arg(long, value_name = "ENDPOINT", conflicts_with = "endpoint")]
+    pub control: Option<String>,
+    /// Service socket of the daemon, which answers as well
+    #[arg(long, value_name = "ENDPOINT")]
+    pub endpoint: Option<String>,
+    /// Time for the answer, in milliseconds
+    #[arg(long, default_value_t = 2000, value_name = "N")]
+    pub timeout_ms: u64,
+    /// Share of the queue above which to warn, in percent
+    #[arg(long, default_value_t = 80, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub warn_queue: u8,
+    /// Time without progress, while there is work, that is critical, in seconds
+    #[arg(long, default_value_t = 120.0, value_name = "SECONDS")]
+    pub stall_s: f64,
+}
+
+/// What to do with weights and models.
+#[derive(Debug, Subcommand)]
+pub enum ModelsCommand {
+    /// List the weights known by a manifest, and whether their files are here
+    List(WeightsArgs),
+    /// Show a manifest, or the manifest of an artefact directory
+    Show {
+        /// Manifest name, or directory of an artefact
+        name: String,
+        /// Where weights are.
+        #[command(flatten)]
+        weights: WeightsArgs,
+    },
+    /// Check the sums of weights files
+    Verify {
+        /// Manifest names; none: all whose files are here
+        names: Vec<String>,
+        /// Where weights are.
+        #[command(flatten)]
+        weights: WeightsArgs,
+    },
+    /// Fetch a weights file from the address in its manifest, and check its sum
+    Pull {
+        /// Manifest name
+        name: String,
+        /// Accept this sum for weights whose manifest pins none, after comparing it with its publisher's
+        #[arg(long, value_name = "SHA256")]
+        accept_sha256: Option<String>,
+        /// Where weights are.
+        #[command(flatten)]
+        weights: WeightsArgs,
+    },
+}
+
+/// Where weights are.
+#[derive(Debug, Args)]
+pub struct WeightsArgs {
+    /// Directory of weights files; may be given again; default: $XDG_DATA_HOME/anomalyd/weights
+    #[arg(long, value_name = "DIR", env = "ANOMALYD_MODELS_WEIGHTS_DIRS", value_delimiter = ',')]
+    pub weights_dir: Vec<PathBuf>,
+}
+
+/// What to do with the configuration.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print the configuration as it is meant, or say what is wrong with it (exit code 2)
+    Check {
+        /// Configuration file; default: ANOMALYD_CONFIG, else the defaults
+        #[arg(value_name = "FILE", env = "ANOMALYD_CONFIG")]
+        file: Option<PathBuf>,
+    },
+    /// Print the default configuration with its comments
+    Defaults,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn range_is_counted_from_one_and_in_order() {
+        assert_eq!(range("1:600"), Ok((1, 600)));
+        for wrong in ["0:5", "5:4", "5", "a:b"] {
+            assert!(range(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! `anomalyd serve`.
+
+use super::{Exit, LogFlags};
+use crate::cli::{ConfigArgs, ServeArgs};
+use crate::config::{Config, LogFormat, Surroundings, join};
+use crate::daemon::Daemon;
+use crate::instance::{self, Published};
+use crate::sockets::Bound;
+use crate::{lifecycle, log};
+use anomalyd_proto::EndpointFile;
+use anyhow::Context;
+use std::path::PathBuf;
+
+pub(super) fn run(args: &ServeArgs, log_flags: LogFlags) -> anyhow::Result<Exit> {
+    let mut flags = flags(args)?;
+    flags.extend(log_flags.level.map(|level| ("log.level".to_owned(), level)));
+    flags.extend(log_flags.format.map(|format| {
+        let format = if format == LogFormat::Json { "json" } else { "text" };
+        ("log.format".to_owned(), format.to_owned())
+    }));
+    let config = read(&args.config, &flags)?;
+    log::start(&config.log)?;
+
+    let instance = instance::new_instance()?;
+    // Bound first: a second daemon on the same sockets is refused before it has loaded anything.
+    let bound = Bound::bind(&config.sockets)?;
+    let endpoints = EndpointFile {
+        service: bound.service_endpoints.clone(),
+        control: bound.control_endpoints.clone(),
+        instance: instance.clone(),
+        host: instance::host_name(),
+        pid: std::process::id(),
+        boot_id: instance::boot_id(),
+        started_unix_s: instance::unix_seconds(),
+        server_public_key: String::new(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("tokio")?;
+    let mut daemon = Daemon::start(&config, bound, instance.clone())?;
+    let published = Published::write(&config.sockets.endpoint_file, &endpoints)?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        instance = instance.as_str(),
+        service = endpoints.service.join(" "),
+        control = endpoints.control.join(" "),
+        endpoint_file = %config.sockets.endpoint_file.display(),
+        workers = config.n_workers,
+        "serving; runs are remembered in memory, until the end of this process"
+    );
+    let supervised = runtime.block_on(lifecycle::supervise(&mut daemon));
+    // First, so that no client is sent to sockets that are being closed.
+    drop(published);
+    supervised?;
+    daemon.join()?;
+    // A model that is still being read need not be waited for.
+    runtime.shutdown_background();
+    tracing::info!("ended");
+    Ok(Exit::Success)
+}
+
+/// Joins and checks the configuration for `args`, with `flags` on top.
+pub(super) fn read(args: &ConfigArgs, flags: &[(String, String)]) -> anyhow::Result<Config> {
+    let file = match &args.config {
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("configuration file {}", path.display()))?;
+            Some((path.as_path(), text))
+        }
+        None => None,
+    };
+    let flags: Vec<_> = args.set.iter().chain(flags).cloned().collect();
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let raw = join(file.as_ref().map(|(path, text)| (*path, text.as_str())), variables, &flags)?;
+    Config::resolve(&raw, &Surroundings::of_process()?)
+}
+
+/// The flags of `serve` that are settings.
+fn flags(args: &ServeArgs) -> anyhow::Result<Vec<(String, String)>> {
+    let text = |path: &PathBuf| {
+        path.to_str()
+            .map(str::to_owned)
+            .with_context(|| format!("{} is not UTF-8, which settings must be", path.display()))
+    };
+    let list = |items: &[String]| {
+        let items: Vec<_> = items.iter().cloned().map(toml::Value::String).collect();
+        toml::Value::Array(items).to_string()
+    };
+    let mut flags: Vec<(String, String)> = Vec::new();
+    let mut add = |setting: &str, value: String| flags.push((setting.to_owned(), value));
+    for (setting, values) in [("sockets.service", &args.service), ("sockets.control", &args.control)] {
+        if !values.is_empty() {
+            add(setting, list(values));
+        }
+    }
+    for (setting, paths) in [("paths.roots", &args.roots), ("models.weights_dirs", &args.weights_dir)] {
+        if !paths.is_empty() {
+            add(setting, list(&paths.iter().map(text).collect::<anyhow::Result<Vec<_>>>()?));
+        }
+    }
+    for (setting, path) in [
+        ("sockets.runtime_dir", &args.runtime_dir),
+        ("sockets.endpoint_file", &args.endpoint_file),
+        ("models.models_dir", &args.models_dir),
+    ] {
+        if let Some(path) = path {
+            add(setting, text(path)?);
+        }
+    }
+    for (setting, value) in
+        [("image.crop", &args.crop), ("models.default", &args.model), ("models.device", &args.device)]
+    {
+        if let Some(value) = value {
+            add(setting, value.clone());
+        }
+    }
+    if let Some(workers) = args.workers {
+        add("workers.count", workers.to_string());
+    }
+    Ok(flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_with_commas_and_blanks_stay_one_value() {
+        let args =
+            ServeArgs { roots: vec!["/a, b".into(), "/c".into()], workers: Some(3), ..ServeArgs::default() };
+        let raw = join(None, std::iter::empty(), &flags(&args).unwrap()).unwrap();
+        assert_eq!(raw.paths.roots, ["/a, b", "/c"]);
+        assert_eq!(raw.workers.count, 3);
+    }
+}

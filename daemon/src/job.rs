@@ -1,0 +1,133 @@
+//! What a worker is given and what it gives back.
+
+use crate::fault::Fault;
+use anomalyd_proto::{Status, Verdict};
+use serde::Serialize;
+use std::time::Instant;
+
+/// One request that needs a worker.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// With which the service thread finds whom to answer.
+    pub ticket: u64,
+    /// When the request was received.
+    pub received: Instant,
+    /// Work that has not begun by then is not done.
+    pub deadline: Instant,
+    /// The run's name; empty for a stateless judgement.
+    pub run: String,
+    /// The time step.
+    pub step: i64,
+    /// What to do.
+    pub task: Task,
+}
+
+/// What to do.
+#[derive(Debug, Clone)]
+pub enum Task {
+    /// Judge an image.
+    Classify {
+        /// Where the image is.
+        subject: Subject,
+        /// The option `model`.
+        model: Option<String>,
+    },
+    /// Forget the images of later steps.
+    Rewind,
+}
+
+/// Where the image is.
+#[derive(Debug, Clone)]
+pub enum Subject {
+    /// In a file.
+    Path(Vec<u8>),
+    /// Here, encoded.
+    Image(Vec<u8>),
+}
+
+impl Job {
+    /// The bytes that the job's variable parts hold.
+    pub fn n_bytes(&self) -> u64 {
+        match &self.task {
+            Task::Classify { subject: Subject::Path(bytes) | Subject::Image(bytes), .. } => {
+                bytes.len() as u64
+            }
+            Task::Rewind => 0,
+        }
+    }
+
+    /// What no two workers may have at the same time: the run; empty if the job may go beside any other.
+    pub fn serial_key(&self) -> &[u8] {
+        self.run.as_bytes()
+    }
+}
+
+/// A reply without what only the service thread knows (request id, step, instance).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// Status.
+    pub status: Status,
+    /// Verdict; `unknown` unless an image was judged.
+    pub verdict: Verdict,
+    /// Score, NaN where there is none.
+    pub score: f64,
+    /// Threshold, NaN where there is none.
+    pub threshold: f64,
+    /// One line for a person.
+    pub text: String,
+    /// A JSON object, or empty.
+    pub detail: String,
+}
+
+impl Answer {
+    /// An answer with status 200 that gives no verdict.
+    pub fn done(text: impl Into<String>) -> Self {
+        Self {
+            status: Status::Ok,
+            verdict: Verdict::Unknown,
+            score: f64::NAN,
+            threshold: f64::NAN,
+            text: text.into(),
+            detail: String::new(),
+        }
+    }
+
+    /// Adds `detail` as JSON.
+    pub fn with_detail(mut self, detail: &impl Serialize) -> Self {
+        // Plain structs and strings: there is nothing in them that JSON cannot hold.
+        self.detail = serde_json::to_string(detail).unwrap_or_default();
+        self
+    }
+}
+
+impl From<Fault> for Answer {
+    fn from(fault: Fault) -> Self {
+        Self { status: fault.status, ..Self::done(fault.text) }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// A job to classify a file, with an hour to its deadline.
+    pub(crate) fn job(run: &str, step: i64) -> Job {
+        let received = Instant::now();
+        Job {
+            ticket: step.unsigned_abs(),
+            received,
+            deadline: received + Duration::from_secs(3600),
+            run: run.into(),
+            step,
+            task: Task::Classify { subject: Subject::Path(b"/image.png".to_vec()), model: None },
+        }
+    }
+
+    #[test]
+    fn fault_becomes_an_answer_with_its_status_and_no_verdict() {
+        let answer = Answer::from(Fault::new(Status::NotFound, "gone"));
+        assert_eq!((answer.status, answer.verdict), (Status::NotFound, Verdict::Unknown));
+        assert!(answer.score.is_nan() && answer.threshold.is_nan());
+    }
+}

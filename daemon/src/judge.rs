@@ -1,0 +1,336 @@
+//! Turns a job into an answer: path to bytes to pixels, judged by a run or a model. The one place where the protocol's
+//! values and the models' meet.
+
+use crate::fault::{Fault, escaped};
+use crate::instance::hex;
+use crate::job::{Answer, Job, Subject, Task};
+use crate::models_store::ModelsStore;
+use crate::paths::Roots;
+use crate::runs::Runs;
+use crate::worker::Judge;
+use anomalyd_models::image::{Decoded, ImageError, ImageErrorKind, Limits, decode};
+use anomalyd_models::{Error, Judgement, Label};
+use anomalyd_proto::{Status, Verdict};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Judges images.
+pub struct ImageJudge {
+    /// Where image files may lie.
+    pub roots: Roots,
+    /// Largest image.
+    pub limits: Limits,
+    /// The runs.
+    pub runs: Arc<Runs>,
+    /// How runs judge, as the protocol calls it.
+    pub method: &'static str,
+    /// The fitted models.
+    pub models: Arc<ModelsStore>,
+}
+
+/// The JSON detail of a verdict, PROTOCOL.md section 9.
+#[derive(Debug, Default, Serialize)]
+pub struct Detail {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    p_value: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    false_alarm_rate: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timings_s: Option<Timings>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<ImageDetail>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<ModelDetail>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pool: Option<PoolDetail>,
+    #[serde(rename = "box", skip_serializing_if = "Option::is_none")]
+    region: Option<[usize; 4]>,
+    forgot: usize,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    reproducible: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Timings {
+    queue: f64,
+    read: f64,
+    decode: f64,
+    judge: f64,
+    total: f64,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct ImageDetail {
+    sha256: String,
+    rows: usize,
+    columns: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct ModelDetail {
+    name: String,
+    sha256: String,
+}
+
+#[derive(Debug, Serialize)]
+struct PoolDetail {
+    size: usize,
+    needed: usize,
+}
+
+/// An image with what a reply says of it.
+struct Taken {
+    decoded: Decoded,
+    detail: ImageDetail,
+    read: Duration,
+    decode: Duration,
+}
+
+impl ImageJudge {
+    fn classify(&self, job: &Job, subject: &Subject, model: Option<&str>) -> Result<Answer, Fault> {
+        let begun = Instant::now();
+        // A wrong model is told before the image is looked at.
+        let model = if job.run.is_empty() { Some(self.models.find(model)?) } else { None };
+        let taken = take(subject, &self.roots, &self.limits)?;
+        let judging = Instant::now();
+        let (judgement, model, evicted) = match &model {
+            Some(model) => {
+                let judgement = model.pipeline().judge(&taken.decoded).map_err(|error| fault_of(&error))?;
+                (
+                    judgement,
+                    Some(ModelDetail { name: model.name.clone(), sha256: model.sha256().to_owned() }),
+                    None,
+                )
+            }
+            None => {
+                let work = |run: &mut anomalyd_models::online::OnlineRun| {
+                    run.judge(job.step, &taken.decoded).map_err(|error| fault_of(&error))
+                };
+                let (judgement, evicted) = self.runs.with(&job.run, work)?;
+                (judgement, None, evicted)
+            }
+        };
+        let detail = Detail {
+            method: Some(if model.is_some() { "model" } else { self.method }),
+            p_value: judgement.p_value,
+            false_alarm_rate: judgement.false_alarm_rate,
+            timings_s: Some(Timings {
+                queue: begun.saturating_duration_since(job.received).as_secs_f64(),
+                read: taken.read.as_secs_f64(),
+                decode: taken.decode.as_secs_f64(),
+                judge: judging.elapsed().as_secs_f64(),
+                total: job.received.elapsed().as_secs_f64(),
+            }),
+            image: Some(taken.detail.clone()),
+            model,
+            pool: judgement.pool.map(|pool| PoolDetail { size: pool.size, needed: pool.needed }),
+            region: judgement.region,
+            forgot: judgement.forgot,
+            reproducible: judgement.reproducible,
+        };
+        let mut text = in_words(&judgement);
+        if let Some(name) = evicted {
+            text.push_str(&format!("; run {name} was forgotten to make room (runs.max_runs)"));
+        }
+        let verdict = verdict_of(judgement.verdict.label);
+        tracing::info!(
+            verdict = verdict.as_str(),
+            score = judgement.verdict.score,
+            threshold = judgement.verdict.threshold,
+            image = match subject {
+                Subject::Path(path) => escaped(path),
+                Subject::Image(bytes) => format!("{} bytes", bytes.len()),
+            },
+            seconds = job.received.elapsed().as_secs_f64(),
+            "judged: {text}"
+        );
+        let answer = Answer {
+            verdict,
+            score: judgement.verdict.score,
+            threshold: judgement.verdict.threshold,
+            ..Answer::done(text).with_detail(&detail)
+        };
+        Ok(answer)
+    }
+
+    fn rewind(&self, job: &Job) -> Result<Answer, Fault> {
+        let forgot =
+            self.runs.with_known(&job.run, |run| run.rewind(job.step).map_err(|error| fault_of(&error)))?;
+        let text = match forgot {
+            None => format!("run {} is not known: there is nothing to forget", job.run),
+            Some(n) => format!("{n} images after step {} are forgotten", job.step),
+        };
+        tracing::info!(forgot = forgot.unwrap_or(0), "rewound: {text}");
+        Ok(Answer::done(text).with_detail(&Detail { forgot: forgot.unwrap_or(0), ..Detail::default() }))
+    }
+}
+
+impl Judge for ImageJudge {
+    fn judge(&self, job: &Job) -> Answer {
+        let result = match &job.task {
+            Task::Classify { subject, model } => self.classify(job, subject, model.as_deref()),
+            Task::Rewind => self.rewind(job),
+        };
+        result.unwrap_or_else(|fault| {
+            tracing::warn!(status = fault.status.code(), "refused: {fault}");
+            fault.into()
+        })
+    }
+
+    fn recover(&self, job: &Job) -> String {
+        if job.run.is_empty() {
+            return "nothing is learnt without a run, so nothing is lost".into();
+        }
+        // A classification may have gone back first; after that the run has nothing at or after its step.
+        let before = match job.task {
+            Task::Classify { .. } => job.step.saturating_sub(1),
+            Task::Rewind => job.step,
+        };
+        self.runs.mend(&job.run, before)
+    }
+}
+
+fn take(subject: &Subject, roots: &Roots, limits: &Limits) -> Result<Taken, Fault> {
+    let start = Instant::now();
+    let (bytes, name): (Cow<'_, [u8]>, _) = match subject {
+        Subject::Path(path) => (roots.read(path)?.into(), escaped(path)),
+        Subject::Image(bytes) => (bytes.as_slice().into(), "the image sent".to_owned()),
+    };
+    let sha256 = hex(&Sha256::digest(&bytes));
+    let read = start.elapsed();
+    let start = Instant::now();
+    let decoded = decode(&bytes, limits).map_err(|error| image_fault(&error, &name))?;
+    let (rows, columns, _) = decoded.pixels.dim();
+    Ok(Taken { decoded, detail: ImageDetail { sha256, rows, columns }, read, decode: start.elapsed() })
+}
+
+/// The fault of an image that could not be taken; `name` says which.
+fn image_fault(error: &ImageError, name: &str) -> Fault {
+    let status = match error.kind() {
+        ImageErrorKind::Unsupported | ImageErrorKind::Crop => Status::Unsupported,
+        ImageErrorKind::Truncated | ImageErrorKind::Damaged => Status::Undecodable,
+        ImageErrorKind::TooLarge => Status::TooLarge,
+        _ => Status::Internal,
+    };
+    Fault::new(status, format!("{name}: {error}"))
+}
+
+/// The fault of a judgement that could not be given.
+fn fault_of(error: &Error) -> Fault {
+    match error {
+        Error::Image(error) => image_fault(error, "the image"),
+        Error::Step { .. } => Fault::new(Status::OutOfOrder, error.to_string()),
+        Error::Shape { .. } => {
+            let text =
+                format!("{error}: all images of a run, and those for a model, must have the same dimensions");
+            Fault::new(Status::Unsupported, text)
+        }
+        _ => Fault::new(Status::Internal, error.to_string()),
+    }
+}
+
+fn verdict_of(label: Label) -> Verdict {
+    match label {
+        Label::Normal => Verdict::Normal,
+        Label::Anomalous => Verdict::Anomalous,
+        Label::Unknown => Verdict::Unknown,
+    }
+}
+
+/// One line for a person.
+pub fn in_words(judgement: &Judgement) -> String {
+    let verdict = &judgement.verdict;
+    let mut text = match verdict.label {
+        Label::Normal => "normal".to_owned(),
+        Label::Anomalous => "anomalous".to_owned(),
+        Label::Unknown => "no verdict yet".to_owned(),
+    };
+    if !verdict.score.is_nan() {
+        text.push_str(&format!(": score {:.4}, threshold {:.4}", verdict.score, verdict.threshold));
+    }
+    if let Some(p_value) = judgement.p_value {
+        text.push_str(&format!(", p = {p_value:.2e}"));
+    }
+    if judgement.reproducible {
+        text.push_str("; it came back the same after a rewind, so it is no transient fault");
+    }
+    if let Some([row0, column0, row1, column1]) =
+        judgement.region.filter(|_| verdict.label == Label::Anomalous)
+    {
+        text.push_str(&format!("; rows {row0} to {row1}, columns {column0} to {column1}"));
+    }
+    if let Some(pool) = judgement.pool {
+        match pool.needed {
+            0 => text.push_str(&format!("; pool of {}", pool.size)),
+            needed => text.push_str(&format!("; pool of {}, {needed} more images until verdicts", pool.size)),
+        }
+    }
+    if judgement.forgot > 0 {
+        text.push_str(&format!("; {} later images forgotten", judgement.forgot));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anomalyd_models::{PoolState, Verdict as ModelVerdict};
+
+    fn judgement() -> Judgement {
+        Judgement {
+            verdict: ModelVerdict { label: Label::Anomalous, score: 6.25, threshold: 3.0 },
+            p_value: Some(5.6e-7),
+            false_alarm_rate: Some(1e-3),
+            region: Some([318, 10, 371, 20]),
+            pool: Some(PoolState { size: 57, needed: 0 }),
+            forgot: 2,
+            reproducible: false,
+        }
+    }
+
+    #[test]
+    fn text_says_verdict_score_place_and_pool() {
+        let text = in_words(&judgement());
+        for part in
+            ["anomalous: score 6.25", "p = 5.60e-7", "rows 318 to 371", "pool of 57", "2 later images"]
+        {
+            assert!(text.contains(part), "{part} is not in: {text}");
+        }
+    }
+
+    #[test]
+    fn young_run_says_how_many_images_are_needed() {
+        let young = Judgement {
+            verdict: ModelVerdict::unknown(),
+            p_value: None,
+            region: None,
+            pool: Some(PoolState { size: 3, needed: 12 }),
+            forgot: 0,
+            ..judgement()
+        };
+        assert_eq!(in_words(&young), "no verdict yet; pool of 3, 12 more images until verdicts");
+    }
+
+    #[test]
+    fn step_and_shape_errors_have_statuses_of_their_own() {
+        let step = Error::Step { step: 3, reason: "forgotten".into() };
+        assert_eq!(fault_of(&step).status, Status::OutOfOrder);
+        let shape = Error::Shape { what: "image", wanted: "2 x 2".into(), found: "3 x 3".into() };
+        assert_eq!(fault_of(&shape).status, Status::Unsupported);
+    }
+
+    #[test]
+    fn text_file_is_unsupported_and_a_cut_png_undecodable() {
+        let kind = |bytes: &[u8]| {
+            let error = decode(bytes, &Limits::default()).unwrap_err();
+            image_fault(&error, "x").status
+        };
+        assert_eq!(kind(b"this is no image at all"), Status::Unsupported);
+        assert_eq!(kind(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"), Status::Undecodable);
+    }
+}
