@@ -1,0 +1,12 @@
+//! A real daemon over real sockets: the binary is started as an operator would, and spoken to in nothing but PROTOCOL.md.
+#![allow(clippy::unwrap_used, reason = "a test's harness fails by panicking")]
+
+mod harness;
+
+mod command_line;
+mod deadline;
+mod inputs;
+mod lifecycle;
+mod models;
+mod overload;
+mod runs;

@@ -1,0 +1,163 @@
+//! Fitted models: from images to an artefact to verdicts, by a daemon and without one.
+
+use crate::harness::{Daemon, command, directory, ppm};
+use rustix::process::Signal;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Fits a model on 44 images of a pattern in motion; `settings` as on the command line.
+fn fit(directory: &Path, name: &str, settings: &[&str]) -> PathBuf {
+    let images = directory.join("images");
+    for step in 0..44 {
+        fs::write(images.join(format!("frame_{step}.ppm")), ppm(48, 48, step)).unwrap();
+    }
+    let models = directory.join("models");
+    fs::create_dir_all(&models).unwrap();
+    let artefact = models.join(name);
+    let mut arguments =
+        vec!["fit", images.to_str().unwrap(), "--output", artefact.to_str().unwrap(), "--trees", "50"];
+    arguments.extend(["--false-alarm-rate", "0.1", "--hold-out-every", "4"]);
+    arguments.extend(settings);
+    let fitted = command(&arguments).output().unwrap();
+    let summary = String::from_utf8(fitted.stdout).unwrap();
+    assert_eq!(fitted.status.code(), Some(0), "{}", String::from_utf8_lossy(&fitted.stderr));
+    assert!(summary.contains("threshold") && summary.contains("48 x 48"), "{summary}");
+    artefact
+}
+
+fn settings(directory: &Path) -> String {
+    format!("models.models_dir = {:?}", directory.join("models"))
+}
+
+#[test]
+fn fitted_model_judges_alike_in_a_daemon_and_without_one() {
+    let directory = directory();
+    let artefact = fit(directory.path(), "pattern", &[]);
+    let daemon = Daemon::start(directory.path(), &settings(directory.path()));
+    let normal = daemon.images().join("frame_7.ppm");
+    let odd = daemon.images().join("odd.ppm");
+    fs::write(
+        &odd,
+        [b"P6\n48 48\n255\n".as_slice(), &(0..48 * 48 * 3).map(|i| (i * i % 251) as u8).collect::<Vec<_>>()]
+            .concat(),
+    )
+    .unwrap();
+    for (path, verdict, code) in [(&normal, "normal", 0), (&odd, "anomalous", 1)] {
+        let served = daemon.classify("", 1, path);
+        assert_eq!((served.status, served.verdict.as_str()), (200, verdict), "{served:?}");
+        assert_eq!(
+            (&served.detail["method"], &served.detail["model"]["name"]),
+            (&"model".into(), &"pattern".into())
+        );
+        let alone =
+            command(&["classify", "--json", "--model", artefact.to_str().unwrap(), path.to_str().unwrap()])
+                .output()
+                .unwrap();
+        let object: serde_json::Value = serde_json::from_slice(&alone.stdout).unwrap();
+        assert_eq!(
+            (object["score"].as_f64(), alone.status.code()),
+            (Some(served.score), Some(code)),
+            "{object}"
+        );
+        let asked = daemon.run(&["classify", "--model", "pattern", path.to_str().unwrap()]);
+        assert_eq!(asked.status.code(), Some(code));
+    }
+    let other_size = daemon.images().join("other.ppm");
+    fs::write(&other_size, ppm(48, 50, 0)).unwrap();
+    assert_eq!(daemon.classify("", 1, &other_size).status, 415);
+    let models = daemon.control("MODELS").detail["models"].clone();
+    assert_eq!(
+        (&models[0]["name"], &models[0]["extractor"], &models[0]["detector"]),
+        (&"pattern".into(), &"hog".into(), &"isolation_forest".into())
+    );
+}
+
+#[test]
+fn equal_fits_give_equal_artefacts_and_an_existing_one_is_not_overwritten() {
+    let directory = directory();
+    let (a, b) =
+        (fit(directory.path(), "a", &["--range", "3:42"]), fit(directory.path(), "b", &["--range", "3:42"]));
+    let arrays = |artefact: &Path| fs::read(artefact.join("arrays.safetensors")).unwrap();
+    assert!(arrays(&a) == arrays(&b));
+    let images = directory.path().join("images");
+    let again =
+        command(&["fit", images.to_str().unwrap(), "--output", a.to_str().unwrap(), "--threshold", "0.5"])
+            .output()
+            .unwrap();
+    assert_eq!(again.status.code(), Some(2));
+    assert!(String::from_utf8(again.stderr).unwrap().contains("is there already"));
+}
+
+#[test]
+fn sighup_and_reload_read_the_models_again() {
+    let directory = directory();
+    fs::create_dir(directory.path().join("models")).unwrap();
+    let daemon = Daemon::start(directory.path(), &settings(directory.path()));
+    let names = |daemon: &Daemon| -> Vec<String> {
+        let models = daemon.control("MODELS").detail["models"].clone();
+        models.as_array().unwrap().iter().map(|model| model["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert!(names(&daemon).is_empty());
+    let artefact = fit(directory.path(), "late", &[]);
+    daemon.signal(Signal::HUP);
+    let limit = Instant::now() + Duration::from_secs(20);
+    while names(&daemon).is_empty() {
+        assert!(Instant::now() < limit, "{}", daemon.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(daemon.control("RELOAD").status, 200);
+    fs::write(artefact.join("manifest.json"), "{}").unwrap();
+    let failed = daemon.control("RELOAD");
+    assert_eq!(failed.status, 500);
+    assert!(failed.text.contains("late"), "{}", failed.text);
+    assert_eq!(names(&daemon), ["late"], "the model in use stays");
+    let path = daemon.images().join("frame_7.ppm");
+    assert_eq!(daemon.classify("", 1, &path).status, 200);
+}
+
+#[test]
+fn bad_image_ends_a_fit_and_is_named() {
+    let directory = directory();
+    let images = directory.path().join("images");
+    for step in 0..4 {
+        fs::write(images.join(format!("{step}.ppm")), ppm(48, 48, step)).unwrap();
+    }
+    fs::write(images.join("2.ppm"), &ppm(48, 48, 2)[..1000]).unwrap();
+    let output = directory.path().join("artefact");
+    let failed = command(&[
+        "fit",
+        images.to_str().unwrap(),
+        "--output",
+        output.to_str().unwrap(),
+        "--threshold",
+        "0.5",
+    ])
+    .output()
+    .unwrap();
+    let message = String::from_utf8(failed.stderr).unwrap();
+    assert_eq!(failed.status.code(), Some(4), "{message}");
+    assert!(message.contains("2.ppm"), "{message}");
+    assert!(!output.exists());
+}
+
+#[test]
+fn weights_are_listed_and_shown_without_a_network() {
+    let directory = directory();
+    let weights = directory.path().join("weights");
+    let weights = ["--weights-dir", weights.to_str().unwrap()];
+    let list = command(&[&["models", "list"], &weights[..]].concat()).output().unwrap();
+    let text = String::from_utf8(list.stdout).unwrap();
+    assert_eq!(list.status.code(), Some(0));
+    assert!(text.contains("resnet50-v1-keras-layer3") && text.contains("not here"), "{text}");
+    let show =
+        command(&[&["models", "show", "resnet50-v1-keras-layer3"], &weights[..]].concat()).output().unwrap();
+    assert!(String::from_utf8(show.stdout).unwrap().contains("sha256 = \"ba0f266e"));
+    let verify = command(&[&["models", "verify", "resnet50-v1-keras-layer3"], &weights[..]].concat())
+        .output()
+        .unwrap();
+    assert_eq!(verify.status.code(), Some(4));
+    let unknown = command(&[&["models", "pull", "no-such"], &weights[..]].concat()).output().unwrap();
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8(unknown.stderr).unwrap().contains("resnet50-v1-keras-layer3"));
+}
