@@ -114,6 +114,8 @@ def simulate(program, directory, environment, seed, flip_seed, echo=False, keep=
     try:
         for number, line in enumerate(process.stdout):
             last = line.rstrip()
+            if last.startswith("watch: off"):
+                raise CannotRun(last)
             run.read(number, last)
             if echo:
                 print("  " + last, flush=True)
@@ -190,7 +192,7 @@ def demonstrate(program, directory, environment, arguments):
     same, words = equal(program, twin, run)
     print(f"   final state and that of the undisturbed run: {words}")
     if keep:
-        print(f"   images: {run.directory}/entropy_*.png; those after the rewind have taken the places of the faulty ones")
+        print(f"   images: {run.directory}/entropy_*.png, that of the alarm: alarm_*.png")
 
     print(f"\n3. {arguments.seeds} initial states, each undisturbed and with a flipped bit of its own\n\n{HEAD}")
     results = [(first, twin, run, same)]

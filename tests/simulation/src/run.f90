@@ -9,7 +9,7 @@ module run
    use render, only: render_entropy
    use checkpoint, only: shelf_type, read_checkpoint, write_checkpoint
    use bit_flip, only: random_flip, variable_names
-   use files, only: make_directory, absolute_path, remove_file
+   use files, only: make_directory, absolute_path, remove_file, rename_file
    use parameters, only: parameters_type
    use watch, only: watch_type, answer_type
    implicit none
@@ -166,9 +166,25 @@ contains
          & self%state%time, '  cycle', self%state%cycle, '  ', answer%label, '  score', answer%score, '  threshold', &
          & answer%threshold, '  waited', answer%waited_ms, ' ms'
       if (self%n_floored > 0) write (output_unit, '(a,i0,a)', advance='no') '  (', self%n_floored, ' floored)'
-      write (output_unit, '(2a)') '  ', trim(answer%text)
+      ! What a normal verdict has to say stands in the columns.
+      if (answer%label == 'normal') then
+         write (output_unit, '(a)') ''
+      else
+         write (output_unit, '(2a)') '  ', trim(answer%text)
+      end if
+      if (answer%alarm) call keep_evidence(self, path)
       if (.not. self%p%keep_images .and. self%state%step > 0) ok = remove_file(image_path(self, self%state%step - 1))
    end subroutine show
+
+   !> Gives the image of an alarm a name of its own, for the person who wants to see it: the replay writes another in its place.
+   subroutine keep_evidence(self, path)
+      class(run_type), intent(in) :: self
+      character(*), intent(in) :: path
+      character(32) :: name
+
+      write (name, '(a,i4.4,a,i0,a)') 'alarm_', self%state%step, '_', self%n_rewinds(self%state%step) + 1, '.png'
+      if (rename_file(path, self%directory//'/'//trim(name))) write (output_unit, '(2a)') 'alarm: the image is kept as ', trim(name)
+   end subroutine keep_evidence
 
    function image_path(self, number) result(path)
       class(run_type), intent(in) :: self

@@ -23,7 +23,7 @@ module watch
       !> Time that the simulation waited for the answer, milliseconds.
       double precision :: waited_ms = 0.0d0
       !> One line for a person.
-      character(256) :: text = ''
+      character(1024) :: text = ''
    end type answer_type
 
    type :: watch_type
@@ -73,7 +73,7 @@ contains
       answer%threshold = verdict%threshold
       answer%waited_ms = 1.0d3*dble(after - before)/dble(rate)
       if (verdict%restarted) then
-         answer%text = 'the daemon was restarted; '//verdict%text
+         answer%text = 'the daemon was restarted; '//trim(verdict%text)
       else
          answer%text = verdict%text
       end if

@@ -9,7 +9,7 @@ module watch
       logical :: alarm = .false.
       integer :: status = 200
       double precision :: score = 0.0d0, threshold = 0.0d0, waited_ms = 0.0d0
-      character(256) :: text = ''
+      character(1024) :: text = ''
    end type answer_type
 
    type :: script_type
