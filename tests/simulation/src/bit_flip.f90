@@ -73,10 +73,10 @@ contains
    !> A fault drawn by `seed`: any zone, an exponent bit of its energy, before an image from `first` to `last`, at the first time
    !> step of that interval.
    !>
-   !> Only faults that an eye sees in the next image, and that a solver with floors survives, are drawn: energy times 16, 256, 65536,
-   !> a hot spot of at least five pixels across. A single zone with another density is a dot of one to ten pixels, the low bits of the
-   !> mantissa change nothing that an image of 128 colours could show, and bit 62 makes a zero or an infinity, which a solver finds
-   !> without help. README.md says how often the fainter ones are seen; any of them can be chosen by hand.
+   !> Only faults that an eye sees in the next image, and that a solver with floors survives, are drawn: energy times 16, 256 or
+   !> 65536, a hot spot of at least five pixels across. A single zone with another density is a dot of one to ten pixels, the low
+   !> bits of the mantissa change nothing that an image of 128 colours could show, and bit 62 makes a zero or an infinity, which a
+   !> solver finds without help. README.md says how often the fainter ones are seen; any of them can be chosen by hand.
    function random_flip(mesh, seed, first, last) result(flip)
       type(mesh_type), intent(in) :: mesh
       integer, intent(in) :: seed, first, last

@@ -1,5 +1,5 @@
-!> Where does a run go back to, and does it end in the same bits? With a watch that raises alarms by a script; exit code 1 at the first
-!> law that does not hold.
+!> Where does a run go back to, and does it end in the same bits? With a watch that raises alarms by a script; exit code 1 at the
+!> first law that does not hold.
 program test_rewind
    use kinds, only: int8
    use parameters, only: parameters_type
