@@ -2,7 +2,7 @@
 //!
 //! Images and arrays in, scores and verdicts out: this crate knows no socket, no clock and no logger, and no type of a
 //! model library stands in its public items.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![deny(missing_docs)]
 
 pub mod artefact;

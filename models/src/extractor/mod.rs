@@ -6,6 +6,7 @@
 mod convolution;
 mod device;
 mod hog;
+pub mod kernels;
 mod manifest;
 mod random;
 mod resnet;

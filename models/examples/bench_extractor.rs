@@ -1,0 +1,124 @@
+//! Times the CPU plan on a ResNet-50 with random weights, one inference a line of standard input.
+//!
+//! `bench_extractor VARIANT ROWS COLUMNS THREADS STAGES [ISA] [WEIGHTS IMAGE OUTPUT]` prints `ready`, then for every line it reads the
+//! milliseconds of one inference, by the clock and of processor time, so that a script can take turns with other engines. The last three arguments are files of
+//! raw little-endian f32 that the script writes and reads, to compare results: all folded weights and biases in the order of
+//! the network, an image `[3, rows, columns]`, and the last feature map. See `tests/reference/bench_extractor_peers.py`.
+#![allow(clippy::print_stdout, reason = "the answers go to the script that runs this")]
+
+use anomalyd_models::ImageShape;
+use anomalyd_models::extractor::kernels::{
+    Bottleneck, Convolution, InputChannel, Isa, Network, Plan, PlanOptions,
+};
+use anomalyd_models::rng::Rng;
+use ndarray::{Array3, Array4};
+use std::io::{BufRead, Write};
+use std::time::Instant;
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// Gives weights: from a file's values in order, else random of He's scale.
+struct Weights {
+    file: Option<std::vec::IntoIter<f32>>,
+    rng: Rng,
+}
+
+impl Weights {
+    fn convolution(
+        &mut self,
+        n_out: usize,
+        n_in: usize,
+        kernel: usize,
+        stride: usize,
+    ) -> Outcome<Convolution> {
+        let scale = (2.0 / (n_in * kernel * kernel) as f64).sqrt();
+        let mut next = || match &mut self.file {
+            Some(values) => values.next().unwrap_or(f32::NAN),
+            None => (scale * self.rng.normal()) as f32,
+        };
+        let weight = Array4::from_shape_simple_fn((n_out, n_in, kernel, kernel), &mut next);
+        let bias = (0..n_out).map(|_| next()).collect();
+        Ok(Convolution::new(weight, bias, stride)?)
+    }
+
+    /// ResNet-50; `early` puts the stride into the first convolution of a block (v1, Keras), else into the second (v1.5).
+    fn resnet50(&mut self, early: bool, n_stages: usize) -> Outcome<Network> {
+        let stem = self.convolution(64, 3, 7, 2)?;
+        let (mut stages, mut n_in) = (Vec::new(), 64);
+        for (stage, n_blocks) in [3, 4, 6, 3].into_iter().enumerate().take(n_stages) {
+            let inner = 64 << stage;
+            let mut blocks = Vec::new();
+            for idx in 0..n_blocks {
+                let stride = if stage > 0 && idx == 0 { 2 } else { 1 };
+                let (first, second) = if early { (stride, 1) } else { (1, stride) };
+                let reduce = self.convolution(inner, n_in, 1, first)?;
+                let spatial = self.convolution(inner, inner, 3, second)?;
+                let expand = self.convolution(4 * inner, inner, 1, 1)?;
+                let shortcut =
+                    if idx == 0 { Some(self.convolution(4 * inner, n_in, 1, stride)?) } else { None };
+                blocks.push(Bottleneck { reduce, spatial, expand, shortcut });
+                n_in = 4 * inner;
+            }
+            stages.push(blocks);
+        }
+        let input = (0..3).map(|source| InputChannel { source, scale: 1.0 / 64.0, shift: -2.0 }).collect();
+        Ok(Network { input, stem, stages })
+    }
+}
+
+fn read(path: &str) -> Outcome<Vec<f32>> {
+    let bytes = std::fs::read(path)?;
+    Ok(bytes.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect())
+}
+
+/// Processor time of this process so far: on a busy machine it says more than the clock, on one thread.
+fn processor_seconds() -> f64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call writes the structure it is given.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
+}
+
+fn main() -> Outcome<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let usage = "bench_extractor v1|v1.5 ROWS COLUMNS THREADS STAGES [portable|avx2|avx512|neon|best [WEIGHTS IMAGE OUTPUT]]";
+    let [variant, rows, columns, n_threads, n_stages, rest @ ..] = arguments.as_slice() else {
+        return Err(usage.into());
+    };
+    let (rows, columns): (usize, usize) = (rows.parse()?, columns.parse()?);
+    let (n_threads, n_stages): (usize, usize) = (n_threads.parse()?, n_stages.parse()?);
+    let isa = match rest.first().map(String::as_str) {
+        None | Some("best") => Isa::best(),
+        Some("portable") => Isa::Portable,
+        Some("avx2") => Isa::Avx2,
+        Some("avx512") => Isa::Avx512,
+        Some("neon") => Isa::Neon,
+        Some(_) => return Err(usage.into()),
+    };
+    let mut rng = Rng::new(1);
+    let mut weights = Weights { file: None, rng: Rng::new(2) };
+    let mut image = Array3::from_shape_simple_fn((3, rows, columns), || rng.below(256) as f32);
+    if let [_, weights_path, image_path, _] = rest {
+        weights.file = Some(read(weights_path)?.into_iter());
+        image = Array3::from_shape_vec((3, rows, columns), read(image_path)?)?;
+    }
+    let network = weights.resnet50(variant == "v1", n_stages)?;
+    let options = PlanOptions { taps: vec![n_stages], n_threads, isa };
+    let mut plan = Plan::compile(&network, ImageShape { channels: 3, rows, columns }, &options)?;
+    let mut features = vec![0f32; plan.tap_shapes()[0].iter().product()];
+    plan.run(&image.view(), &mut [&mut features])?;
+    if let [_, _, _, output] = rest {
+        let bytes: Vec<u8> = features.iter().flat_map(|value| value.to_le_bytes()).collect();
+        std::fs::write(output, bytes)?;
+    }
+    println!("ready {isa:?}, {} products, {} bytes", plan.products(), plan.bytes());
+    std::io::stdout().flush()?;
+    for line in std::io::stdin().lock().lines() {
+        line?;
+        let (start, before) = (Instant::now(), processor_seconds());
+        plan.run(&image.view(), &mut [&mut features])?;
+        println!("{:.3} {:.3}", start.elapsed().as_secs_f64() * 1e3, (processor_seconds() - before) * 1e3);
+        std::io::stdout().flush()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! The inner product at the heart of every convolution: a tile of pixels by a panel of output channels.
+//!
+//! Activations lie `[row, column, channel]`, so a filter's row meets one contiguous stretch of them: a convolution is a sum over
+//! `segments` (filter rows) of `depth` (filter columns by channels) and needs no im2col. Every output is one chain of fused
+//! multiply-adds in a fixed order, whatever the tile's height, so results do not depend on how the work is cut.
+
+use super::vector::Vector;
+
+/// The most pixels any kernel takes at once.
+pub(super) const MAX_TILE: usize = 14;
+
+/// One tile's operands. Strides are in values.
+#[derive(Clone, Copy)]
+pub(super) struct Tile {
+    /// Activations of the tile's first pixel, first filter row.
+    pub(super) a: *const f32,
+    /// From one pixel of the tile to the next.
+    pub(super) a_stride: usize,
+    /// From one filter row to the next.
+    pub(super) segment_stride: usize,
+    pub(super) segments: usize,
+    /// Contiguous values in a segment.
+    pub(super) depth: usize,
+    /// The panel: `[segments * depth, panel width]`.
+    pub(super) b: *const f32,
+    /// Outputs of the first pixel.
+    pub(super) c: *mut f32,
+    pub(super) c_stride: usize,
+    /// Adds to what `c` holds instead of overwriting it.
+    pub(super) accumulate: bool,
+    /// `[panel width]`, or null: no bias, no residual and no ReLU; the sum over further segments is still to come.
+    pub(super) bias: *const f32,
+    /// Added before the ReLU; laid out as `c`, or null.
+    pub(super) residual: *const f32,
+    pub(super) relu: bool,
+}
+
+/// Where a tile's sum goes: adds what has to be added to one register of it and stores it.
+///
+/// # Safety
+///
+/// [`Vector`]'s contract, and that of the tile's kernel; `row` and `register` lie in the tile.
+#[inline(always)]
+pub(super) unsafe fn finish<V: Vector>(tile: &Tile, row: usize, register: usize, sum: V) {
+    let at = row * tile.c_stride + register * V::LANES;
+    // SAFETY: by the kernel's contract the operands hold `row` and `register`.
+    unsafe {
+        let mut value = sum;
+        if tile.accumulate {
+            value = value.add(V::load(tile.c.add(at)));
+        }
+        if !tile.bias.is_null() {
+            value = value.add(V::load(tile.bias.add(register * V::LANES)));
+            if !tile.residual.is_null() {
+                value = value.add(V::load(tile.residual.add(at)));
+            }
+            if tile.relu {
+                // In this order a NaN stays one.
+                value = V::splat(0.0).max(value);
+            }
+        }
+        value.store(tile.c.add(at));
+    }
+}
+
+/// Computes a tile of `MR` pixels by `NV` registers of output channels: what `x86.rs` does by hand for its registers.
+///
+/// # Safety
+///
+/// [`Vector`]'s contract, and the pointers of `tile` must cover `MR` pixels and `NV * LANES` channels; `c` overlaps nothing else.
+#[inline(always)]
+pub(super) unsafe fn gemm<V: Vector, const MR: usize, const NV: usize>(tile: &Tile) {
+    // SAFETY: by this function's contract every address computed below lies in the operands.
+    unsafe {
+        let mut sum = [[V::splat(0.0); NV]; MR];
+        let mut b = tile.b;
+        for segment in 0..tile.segments {
+            let a = tile.a.add(segment * tile.segment_stride);
+            for k in 0..tile.depth {
+                let columns: [V; NV] = std::array::from_fn(|j| V::load(b.add(j * V::LANES)));
+                for (i, row) in sum.iter_mut().enumerate() {
+                    let value = V::splat(*a.add(i * tile.a_stride + k));
+                    for (s, column) in row.iter_mut().zip(columns) {
+                        *s = s.add_product(value, column);
+                    }
+                }
+                b = b.add(NV * V::LANES);
+            }
+        }
+        for (i, row) in sum.into_iter().enumerate() {
+            for (j, s) in row.into_iter().enumerate() {
+                finish(tile, i, j, s);
+            }
+        }
+    }
+}
+
+/// Splits `length` pixels into tiles of at most `height`, as even as can be, so that no tile is a sliver.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tiling {
+    length: usize,
+    count: usize,
+}
+
+impl Tiling {
+    pub(super) fn new(length: usize, height: usize) -> Tiling {
+        Tiling { length, count: length.div_ceil(height) }
+    }
+
+    /// The number of tiles.
+    pub(super) fn count(self) -> usize {
+        self.count
+    }
+
+    /// First pixel and number of pixels of tile `idx`.
+    pub(super) fn tile(self, idx: usize) -> (usize, usize) {
+        let (base, longer) = (self.length / self.count, self.length % self.count);
+        (idx * base + idx.min(longer), base + usize::from(idx < longer))
+    }
+}
+
+/// Packs a matrix `[depth, width]`, given by its elements, into panels `[width / panel][depth][panel]`, zeros beyond the width.
+pub(super) fn pack(
+    depth: usize,
+    width: usize,
+    panel: usize,
+    element: impl Fn(usize, usize) -> f32,
+) -> Vec<f32> {
+    let mut packed = Vec::with_capacity(depth * width.next_multiple_of(panel));
+    for first in (0..width).step_by(panel) {
+        for k in 0..depth {
+            packed.extend((first..first + panel).map(|j| if j < width { element(k, j) } else { 0.0 }));
+        }
+    }
+    packed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_cover_every_pixel_once_and_are_even() {
+        for length in 1..200 {
+            for height in [1, 4, 6, 14] {
+                let tiling = Tiling::new(length, height);
+                let mut next = 0;
+                for idx in 0..tiling.count() {
+                    let (first, n) = tiling.tile(idx);
+                    assert_eq!(first, next);
+                    assert!(n >= 1 && n <= height && n + 1 >= length / tiling.count());
+                    next = first + n;
+                }
+                assert_eq!(next, length);
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Maximum over 3 x 3 pixels at stride 2 with one pixel of padding, a row at a time.
+
+use super::vector::Vector;
+
+/// One output row and the up to three input rows above it; a row outside the map is given as its neighbour, which changes no maximum.
+pub(super) struct Row {
+    pub(super) inputs: [*const f32; 3],
+    pub(super) columns_in: usize,
+    pub(super) columns_out: usize,
+    pub(super) channels: usize,
+    pub(super) output: *mut f32,
+}
+
+/// The columns of the output of a map of `columns`: those of a 3-wide window at stride 2 with one pixel of padding.
+pub(super) fn pooled(columns: usize) -> usize {
+    (columns - 1) / 2 + 1
+}
+
+/// Computes one row.
+///
+/// # Safety
+///
+/// [`Vector`]'s contract; the inputs hold `[columns_in, channels]`, the output `[columns_out, channels]`, `channels` is a multiple
+/// of the lanes and `columns_out == pooled(columns_in)`.
+#[inline(always)]
+pub(super) unsafe fn pool_row<V: Vector>(row: &Row) {
+    for x in 0..row.columns_out {
+        let (first, last) = ((2 * x).saturating_sub(1), (2 * x + 1).min(row.columns_in - 1));
+        for channel in (0..row.channels).step_by(V::LANES) {
+            // SAFETY: `last < columns_in`, `x < columns_out` and `channel + LANES <= channels`.
+            unsafe {
+                let mut greatest = V::load(row.inputs[0].add(first * row.channels + channel));
+                for input in row.inputs {
+                    for column in first..=last {
+                        greatest = greatest.max(V::load(input.add(column * row.channels + channel)));
+                    }
+                }
+                greatest.store(row.output.add(x * row.channels + channel));
+            }
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Residual networks on the CPU at the speed of its vector units.
+//!
+//! A [`Plan`] is a [`Network`] compiled for one image shape: batch normalisation is folded before, bias, residual and ReLU are part
+//! of each convolution's last step, weights are packed in the order of their use, activations lie channels-last in memory
+//! allocated once, and layers past the last tap are not computed. Results are bit-identical for any number of threads; between
+//! instruction sets they differ by rounding.
+//!
+//! This is the one folder of the crate with unsafe code: vector instructions, and maps that threads fill together. Each kernel is
+//! written once over [`vector::Vector`] and compiled for every instruction set in `isa.rs`.
+#![allow(unsafe_code, reason = "vector instructions need raw addresses; see above")]
+#![deny(clippy::undocumented_unsafe_blocks)]
+
+mod arena;
+mod convolution;
+mod gemm;
+mod isa;
+mod map;
+mod max_pool;
+mod network;
+mod plan;
+mod stem;
+mod tap;
+mod team;
+mod vector;
+mod winograd;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+#[cfg(test)]
+mod tests;
+
+pub use isa::Isa;
+pub use network::{Bottleneck, Convolution, InputChannel, Network};
+pub use plan::{Plan, PlanOptions};

@@ -1,0 +1,284 @@
+//! A network compiled for one image shape: which kernel computes which map from which, and where the maps lie.
+
+use super::arena::Buffer;
+use super::convolution::GemmConvolution;
+use super::isa::{Isa, Kernels};
+use super::map::Map;
+use super::network::{Bottleneck, Convolution, Network};
+use super::stem::Stem;
+use super::tap::Tap;
+use super::team::Team;
+use super::winograd::Winograd;
+use crate::error::{Error, Result};
+use crate::traits::ImageShape;
+use ndarray::ArrayView3;
+
+/// How a plan is compiled.
+#[derive(Debug, Clone)]
+pub struct PlanOptions {
+    /// Feature maps asked for, by the number of stages before them, ascending: 0 is the max-pool's output, 1 is layer1's.
+    pub taps: Vec<usize>,
+    /// Threads, at least 1; no more are made than the process may use.
+    pub n_threads: usize,
+    /// Instruction set.
+    pub isa: Isa,
+}
+
+enum Step {
+    Gemm(GemmConvolution),
+    Winograd(Winograd),
+    Tap(Tap),
+}
+
+/// A compiled network with its weights packed and its memory allocated: running it allocates nothing.
+pub struct Plan {
+    kernels: &'static Kernels,
+    image: ImageShape,
+    n_channels: usize,
+    stem: Stem,
+    steps: Vec<Step>,
+    taps: Vec<[usize; 3]>,
+    arena: Buffer,
+    scratch: Buffer,
+    scratch_stride: usize,
+    team: Team,
+}
+
+impl std::fmt::Debug for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plan")
+            .field("image", &self.image)
+            .field("taps", &self.taps)
+            .field("team", &self.team)
+            .finish()
+    }
+}
+
+impl Plan {
+    /// Compiles `network` for images of shape `image`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] where the network's layers or the image do not fit each other; [`Error::Parameter`] for taps that are
+    /// none, not ascending or beyond the network, or an instruction set that this processor lacks.
+    pub fn compile(network: &Network, image: ImageShape, options: &PlanOptions) -> Result<Plan> {
+        network.check()?;
+        let parameter = |name, found: String, expected: String| Error::Parameter { name, found, expected };
+        let kernels = options.isa.kernels().ok_or_else(|| {
+            parameter(
+                "instruction set",
+                format!("{:?}", options.isa),
+                format!("one of {:?}", Isa::available()),
+            )
+        })?;
+        let n_stages = *options.taps.last().unwrap_or(&usize::MAX);
+        if n_stages > network.stages.len() || options.taps.windows(2).any(|pair| pair[0] >= pair[1]) {
+            let expected = format!("ascending, from 0 (the max-pool) to {}", network.stages.len());
+            return Err(parameter("taps", format!("{:?}", options.taps), expected));
+        }
+        if image.rows == 0 || image.columns == 0 || network.input.iter().any(|c| c.source >= image.channels) {
+            return Err(Error::Shape {
+                what: "image",
+                wanted: format!("{} channels, at least one row and column", network.input.len()),
+                found: format!("[{}, {}, {}]", image.channels, image.rows, image.columns),
+            });
+        }
+        if network.stem.kernel() > 15 {
+            return Err(parameter("stem kernel", network.stem.kernel().to_string(), "at most 15".into()));
+        }
+
+        let mut layout = Layout::new(network, image, n_stages, kernels);
+        let mut map = layout.maps[0];
+        let stem = Stem::new(network, kernels, image, map);
+        let (mut steps, mut taps) = (Vec::new(), Vec::new());
+        let mut n_channels = network.stem.n_out();
+        for stage in 0..=n_stages {
+            if stage > 0 {
+                for block in &network.stages[stage - 1] {
+                    map = layout.block(block, map, kernels, &mut steps);
+                    n_channels = block.expand.n_out();
+                }
+            }
+            if options.taps.contains(&stage) {
+                steps.push(Step::Tap(Tap::new(map, n_channels)));
+                taps.push([n_channels, map.rows, map.columns]);
+            }
+        }
+        let team = Team::new(options.n_threads)
+            .map_err(|source| Error::Backend { what: "starting a thread", source: source.into() })?;
+        let mut needed = [stem.scratch(), 0];
+        for step in &steps {
+            if let Step::Winograd(step) = step {
+                let more = step.scratch(kernels);
+                needed = [needed[0].max(more[0]), needed[1].max(more[1])];
+            }
+        }
+        let scratch_stride = needed[0].next_multiple_of(1024) + 16;
+        let scratch = Buffer::zeros(needed[1].max(scratch_stride * team.n_threads()));
+        let arena = Buffer::zeros(layout.length);
+        let n_channels = image.channels;
+        Ok(Plan { kernels, image, n_channels, stem, steps, taps, arena, scratch, scratch_stride, team })
+    }
+
+    /// The shape of the images it was compiled for.
+    pub fn image_shape(&self) -> ImageShape {
+        self.image
+    }
+
+    /// The shapes `[channels, rows, columns]` of the feature maps it gives.
+    pub fn tap_shapes(&self) -> &[[usize; 3]] {
+        &self.taps
+    }
+
+    /// Bytes of weights and memory held.
+    pub fn bytes(&self) -> usize {
+        let steps = self.steps.iter().map(|step| match step {
+            Step::Gemm(step) => step.bytes(),
+            Step::Winograd(step) => step.bytes(),
+            Step::Tap(_) => 0,
+        });
+        self.arena.bytes() + self.scratch.bytes() + self.stem.bytes() + steps.sum::<usize>()
+    }
+
+    /// Multiply-adds that one image takes, as they are done: Winograd's are fewer than the definition's.
+    pub fn products(&self) -> usize {
+        let steps = self.steps.iter().map(|step| match step {
+            Step::Gemm(step) => step.products(),
+            Step::Winograd(step) => step.products(),
+            Step::Tap(_) => 0,
+        });
+        self.stem.products() + steps.sum::<usize>()
+    }
+
+    /// Computes the feature maps of one image into `outputs`, one a tap, each `[channels, rows, columns]` row-major.
+    ///
+    /// - `image`: `[channels, rows, columns]`, grey levels in 0..=255.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] if the image or an output has another shape than the plan was compiled for.
+    pub fn run(&mut self, image: &ArrayView3<'_, f32>, outputs: &mut [&mut [f32]]) -> Result<()> {
+        let wanted = (self.n_channels, self.image.rows, self.image.columns);
+        if image.dim() != wanted {
+            let (wanted, found) = (format!("{wanted:?}"), format!("{:?}", image.dim()));
+            return Err(Error::Shape { what: "image", wanted, found });
+        }
+        let wanted: Vec<usize> = self.taps.iter().map(|shape| shape.iter().product()).collect();
+        if !outputs.iter().map(|output| output.len()).eq(wanted.iter().copied()) {
+            let found: Vec<usize> = outputs.iter().map(|output| output.len()).collect();
+            let (wanted, found) = (format!("{wanted:?}"), format!("{found:?}"));
+            return Err(Error::Shape { what: "lengths of the feature maps", wanted, found });
+        }
+        let Plan { kernels, stem, steps, arena, scratch, scratch_stride, team, .. } = self;
+        let scratch = (&*scratch, *scratch_stride);
+        let mut outputs = outputs.iter_mut();
+        // SAFETY: every map was laid out in this arena for its step, none overlaps another that is live at the same time, the
+        // scratch memory is as large as the greediest step asks for, and `&mut self` keeps everyone else out.
+        unsafe { stem.run(kernels, team, image, arena, scratch) };
+        for step in steps {
+            match step {
+                // SAFETY: as above.
+                Step::Gemm(step) => unsafe { step.run(kernels, team, arena) },
+                // SAFETY: as above.
+                Step::Winograd(step) => unsafe { step.run(kernels, team, arena, scratch) },
+                Step::Tap(step) => {
+                    let output = outputs.next().expect("as many outputs as taps: checked above");
+                    // SAFETY: as above; the output's length was checked.
+                    unsafe { step.run(team, arena, output) }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Places the maps in the arena.
+struct Layout {
+    /// The block's input and output in turn, and its shortcut.
+    maps: [Map; 3],
+    /// The two maps inside a block.
+    inner: [usize; 2],
+    /// Maps with a border: each size has its own place, so that the border is written by no other.
+    bordered: Vec<Map>,
+    length: usize,
+}
+
+impl Layout {
+    fn new(network: &Network, image: ImageShape, n_stages: usize, kernels: &Kernels) -> Layout {
+        let (rows, columns) = Stem::output_size(&network.stem, image.rows, image.columns);
+        let channels = network.stem.n_out().next_multiple_of(kernels.panel);
+        let first = Map { offset: 0, rows, columns, channels, border: 0 };
+        let (mut outer, mut inner, mut map) = (first.length(), 0, first);
+        for block in network.stages[..n_stages].iter().flatten() {
+            let reduced = after(&block.reduce, map, kernels);
+            inner = inner.max(reduced.length()).max(after(&block.spatial, reduced, kernels).length());
+            map = after(&block.expand, after(&block.spatial, reduced, kernels), kernels);
+            outer = outer.max(map.length());
+        }
+        // An odd number of cache lines between the maps: a power of two would make them compete for the same lines.
+        let [outer, inner] = [outer, inner].map(|length| length.next_multiple_of(1024) + 144);
+        let maps = [0, 1, 2].map(|idx| Map { offset: idx * outer, ..first });
+        Layout {
+            maps,
+            inner: [3 * outer, 3 * outer + inner],
+            bordered: Vec::new(),
+            length: 3 * outer + 2 * inner,
+        }
+    }
+
+    /// Adds the steps of one block; returns its output map.
+    fn block(&mut self, block: &Bottleneck, input: Map, kernels: &Kernels, steps: &mut Vec<Step>) -> Map {
+        let mut reduced = Map { offset: self.inner[0], ..after(&block.reduce, input, kernels) };
+        let winograd = Winograd::serves(&block.spatial, &reduced);
+        if !winograd {
+            reduced = self.with_border(reduced);
+        }
+        let spatial = Map { offset: self.inner[1], ..after(&block.spatial, reduced, kernels) };
+        let other = self.maps.iter().position(|m| m.offset == input.offset).map_or(0, |idx| 1 - idx);
+        let output = Map { offset: self.maps[other].offset, ..after(&block.expand, spatial, kernels) };
+        steps.push(Step::Gemm(GemmConvolution::new(&block.reduce, kernels, input, reduced, None, true)));
+        steps.push(if winograd {
+            Step::Winograd(Winograd::new(&block.spatial, kernels, reduced, spatial, true))
+        } else {
+            Step::Gemm(GemmConvolution::new(&block.spatial, kernels, reduced, spatial, None, true))
+        });
+        let residual = block.shortcut.as_ref().map_or(input, |shortcut| {
+            let map = Map { offset: self.maps[2].offset, ..output };
+            steps.push(Step::Gemm(GemmConvolution::new(shortcut, kernels, input, map, None, false)));
+            map
+        });
+        steps.push(Step::Gemm(GemmConvolution::new(
+            &block.expand,
+            kernels,
+            spatial,
+            output,
+            Some(residual),
+            true,
+        )));
+        output
+    }
+
+    /// The place of a map of this size with a border of one pixel.
+    fn with_border(&mut self, map: Map) -> Map {
+        let wanted = Map { border: 1, ..map };
+        let same = |place: &&Map| Map { offset: wanted.offset, ..**place } == wanted;
+        if let Some(place) = self.bordered.iter().find(same) {
+            return *place;
+        }
+        let place = Map { offset: self.length, ..wanted };
+        self.length += place.length().next_multiple_of(1024) + 144;
+        self.bordered.push(place);
+        place
+    }
+}
+
+/// The size of the map after a convolution.
+fn after(convolution: &Convolution, input: Map, kernels: &Kernels) -> Map {
+    Map {
+        offset: input.offset,
+        rows: convolution.output_length(input.rows),
+        columns: convolution.output_length(input.columns),
+        channels: convolution.n_out().next_multiple_of(kernels.panel),
+        border: 0,
+    }
+}

@@ -1,0 +1,230 @@
+//! The first layers in one pass over the image: preprocessing, convolution, ReLU and max-pool.
+//!
+//! A task computes some pooled rows and keeps only the rows it needs of the image and of the convolution's output, so that the
+//! largest map of the network never goes to memory.
+
+use super::arena::Buffer;
+use super::gemm::{Tile, Tiling, pack};
+use super::isa::Kernels;
+use super::map::Map;
+use super::max_pool::{Row, pooled};
+use super::network::{Convolution, InputChannel, Network};
+use super::team::Team;
+use crate::traits::ImageShape;
+use ndarray::ArrayView3;
+
+/// Image rows a thread holds; when they are full, those still needed move to the top.
+const WINDOW: usize = 40;
+
+/// Pooled rows of one task: each task computes one row of the convolution anew that its neighbour has had.
+const TASK_ROWS: usize = 12;
+
+/// The stem bound to its output map.
+#[derive(Debug)]
+pub(super) struct Stem {
+    image: ImageShape,
+    channels: Vec<InputChannel>,
+    kernel: usize,
+    stride: usize,
+    rows: usize,
+    columns: usize,
+    output: Map,
+    depth: usize,
+    weights: Buffer,
+    bias: Buffer,
+    tiling: Tiling,
+}
+
+impl Stem {
+    /// Rows and columns of the stem's pooled output for an image of `rows` by `columns`.
+    pub(super) fn output_size(stem: &Convolution, rows: usize, columns: usize) -> (usize, usize) {
+        (pooled(stem.output_length(rows)), pooled(stem.output_length(columns)))
+    }
+
+    /// Binds the stem of `network` to its output map.
+    pub(super) fn new(network: &Network, kernels: &Kernels, image: ImageShape, output: Map) -> Stem {
+        let (stem, n_in) = (&network.stem, network.stem.n_in());
+        let kernel = stem.kernel();
+        let depth = kernel * kernel * n_in;
+        let element = |k: usize, j: usize| stem.weight[[j, k % n_in, k / n_in / kernel, k / n_in % kernel]];
+        let mut bias = stem.bias.clone();
+        bias.resize(output.channels, 0.0);
+        let columns = stem.output_length(image.columns);
+        Stem {
+            image,
+            channels: network.input.clone(),
+            kernel,
+            stride: stem.stride,
+            rows: stem.output_length(image.rows),
+            columns,
+            output,
+            depth,
+            weights: Buffer::from_slice(&pack(depth, stem.n_out(), kernels.panel, element)),
+            bias: Buffer::from_slice(&bias),
+            tiling: Tiling::new(columns, kernels.tile),
+        }
+    }
+
+    /// Bytes of packed weights.
+    pub(super) fn bytes(&self) -> usize {
+        self.weights.bytes() + self.bias.bytes()
+    }
+
+    /// Multiply-adds for one image.
+    pub(super) fn products(&self) -> usize {
+        self.rows * self.columns * self.output.channels * self.depth
+    }
+
+    /// Values of scratch memory that each thread needs.
+    pub(super) fn scratch(&self) -> usize {
+        WINDOW * self.window_stride() + 3 * self.row_length()
+    }
+
+    /// From one row of the window to the next: a padded image row.
+    fn window_stride(&self) -> usize {
+        (self.image.columns + 2 * (self.kernel / 2)) * self.channels.len()
+    }
+
+    /// Values of one row of the convolution's output.
+    fn row_length(&self) -> usize {
+        self.columns * self.output.channels
+    }
+
+    /// Computes the output map from an image of the shape the stem was made for.
+    ///
+    /// # Safety
+    ///
+    /// The output map lies in `arena` and no one else uses it meanwhile; `scratch` holds [`scratch`](Self::scratch) values for
+    /// each thread, `scratch_stride` apart.
+    pub(super) unsafe fn run(
+        &self,
+        kernels: &Kernels,
+        team: &mut Team,
+        image: &ArrayView3<'_, f32>,
+        arena: &Buffer,
+        (scratch, scratch_stride): (&Buffer, usize),
+    ) {
+        let tasks = Tiling::new(self.output.rows, TASK_ROWS);
+        team.run(tasks.count(), &|task, thread| {
+            let (first, n) = tasks.tile(task);
+            // Every row of the window is written before it is read but for its left and right padding, which is zeroed here.
+            // SAFETY: tasks write different rows; a thread has its own scratch; the rest is the caller's promise.
+            unsafe {
+                let window = scratch.at(thread * scratch_stride);
+                let mut rows = Rows { stem: self, image, window, first: 0, end: 0 };
+                let ring = window.add(WINDOW * self.window_stride());
+                let mut done = (2 * first).saturating_sub(1);
+                for pooled_row in first..first + n {
+                    let needed = (2 * pooled_row + 2).min(self.rows);
+                    for row in done..needed {
+                        self.convolve(kernels, &mut rows, row, ring.add(row % 3 * self.row_length()));
+                    }
+                    done = needed;
+                    let input = |row: usize| ring.add(row % 3 * self.row_length()).cast_const();
+                    let inputs =
+                        [input((2 * pooled_row).saturating_sub(1)), input(2 * pooled_row), input(needed - 1)];
+                    (kernels.pool_row)(&Row {
+                        inputs,
+                        columns_in: self.columns,
+                        columns_out: self.output.columns,
+                        channels: self.output.channels,
+                        output: arena.at(self.output.at(pooled_row, 0)),
+                    });
+                }
+            }
+        });
+    }
+
+    /// Computes one row of the convolution.
+    ///
+    /// # Safety
+    ///
+    /// `rows` has a thread's window; `output` holds [`row_length`](Self::row_length) values.
+    unsafe fn convolve(&self, kernels: &Kernels, rows: &mut Rows<'_>, row: usize, output: *mut f32) {
+        // SAFETY: the window is this thread's, by the caller's promise.
+        let a = unsafe { rows.hold(row * self.stride) };
+        let channels = self.output.channels;
+        for tile in 0..self.tiling.count() {
+            let (column, pixels) = self.tiling.tile(tile);
+            for channel in (0..channels).step_by(kernels.panel) {
+                // SAFETY: the window holds `kernel` padded rows from `a` on, and the output a row.
+                unsafe {
+                    kernels.gemm[pixels - 1](&Tile {
+                        a: a.add(column * self.stride * self.channels.len()),
+                        a_stride: self.stride * self.channels.len(),
+                        segment_stride: self.window_stride(),
+                        segments: self.kernel,
+                        depth: self.kernel * self.channels.len(),
+                        b: self.weights.at(channel * self.depth),
+                        c: output.add(column * channels + channel),
+                        c_stride: channels,
+                        accumulate: false,
+                        bias: self.bias.at(channel),
+                        residual: std::ptr::null(),
+                        relu: true,
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// A thread's window on the preprocessed image; positions count padded rows, the first at 0.
+struct Rows<'a> {
+    stem: &'a Stem,
+    image: &'a ArrayView3<'a, f32>,
+    window: *mut f32,
+    /// The padded row at the window's top, and the one after its last.
+    first: usize,
+    end: usize,
+}
+
+impl Rows<'_> {
+    /// Makes the window hold the `kernel` padded rows from `from` on; rows are asked for in ascending order. Returns the first.
+    ///
+    /// # Safety
+    ///
+    /// The window holds [`WINDOW`] rows that no other thread uses.
+    unsafe fn hold(&mut self, from: usize) -> *const f32 {
+        let (stride, needed) = (self.stem.window_stride(), from + self.stem.kernel);
+        if self.end <= from {
+            (self.first, self.end) = (from, from);
+        } else if needed - self.first > WINDOW {
+            let (start, kept) = (from - self.first, self.end - from);
+            // SAFETY: both ranges lie in the window; `copy` allows them to overlap.
+            unsafe { std::ptr::copy(self.window.add(start * stride), self.window, kept * stride) };
+            self.first = from;
+        }
+        while self.end < needed {
+            // SAFETY: `end - first < WINDOW`, so the row lies in the window, which is plain `f32` that this thread alone uses.
+            let row = unsafe {
+                std::slice::from_raw_parts_mut(self.window.add((self.end - self.first) * stride), stride)
+            };
+            self.stem.preprocess(self.image, self.end, row);
+            self.end += 1;
+        }
+        // SAFETY: `from` lies between `first` and `end`.
+        unsafe { self.window.add((from - self.first) * stride) }
+    }
+}
+
+impl Stem {
+    /// Writes padded row `row` of the preprocessed image.
+    fn preprocess(&self, image: &ArrayView3<'_, f32>, row: usize, into: &mut [f32]) {
+        let (pad, n) = (self.kernel / 2, self.channels.len());
+        let Some(row) = row.checked_sub(pad).filter(|&row| row < self.image.rows) else {
+            into.fill(0.0);
+            return;
+        };
+        let (left, rest) = into.split_at_mut(pad * n);
+        let (pixels, right) = rest.split_at_mut(self.image.columns * n);
+        left.fill(0.0);
+        right.fill(0.0);
+        for (c, channel) in self.channels.iter().enumerate() {
+            let source = image.slice(ndarray::s![channel.source, row, ..]);
+            for (to, &from) in pixels.iter_mut().skip(c).step_by(n).zip(source) {
+                *to = channel.scale * from + channel.shift;
+            }
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! A fixed team of threads that shares out one job's tasks.
+//!
+//! Tasks are taken from one counter, so a thread that the system holds up delays at most its own task, and one that has not yet
+//! woken is not waited for. A task's result must not depend on which thread runs it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long an idle worker looks for the next job before it sleeps: longer than the gap between two layers, short beside an image.
+const SPIN: Duration = Duration::from_micros(60);
+
+/// A job's task, called with the task's number and the thread's.
+type Job<'a> = dyn Fn(usize, usize) + Sync + 'a;
+
+/// The gate's open bit: workers may join the job. The bits below count the workers inside; those above number the jobs.
+const OPEN: u64 = 1 << 31;
+const INSIDE: u64 = OPEN - 1;
+const NEXT: u64 = 1 << 32;
+
+struct Shared {
+    gate: AtomicU64,
+    next: AtomicUsize,
+    n_tasks: AtomicUsize,
+    /// The current job's two words; null before the first.
+    job: [AtomicUsize; 2],
+    panicked: AtomicBool,
+    leaving: AtomicBool,
+    asleep: Mutex<usize>,
+    wake: Condvar,
+}
+
+/// The team: the calling thread and `n_threads - 1` workers that live as long as it.
+pub(super) struct Team {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Team {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Team").field("n_threads", &self.n_threads()).finish()
+    }
+}
+
+/// The processors this process may use: the affinity mask, cut by the control group's quota.
+pub(super) fn available_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+impl Team {
+    /// A team of `n_threads`, at least one, at most what the process may use.
+    ///
+    /// # Errors
+    ///
+    /// What the system says where it gives no further thread.
+    pub(super) fn new(n_threads: usize) -> std::io::Result<Team> {
+        let shared = Arc::new(Shared {
+            gate: AtomicU64::new(0),
+            next: AtomicUsize::new(0),
+            n_tasks: AtomicUsize::new(0),
+            job: [AtomicUsize::new(0), AtomicUsize::new(0)],
+            panicked: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+            asleep: Mutex::new(0),
+            wake: Condvar::new(),
+        });
+        let mut team = Team { shared, workers: Vec::new() };
+        for idx in 1..n_threads.clamp(1, available_threads()) {
+            let shared = Arc::clone(&team.shared);
+            let worker = std::thread::Builder::new()
+                .name(format!("kernels-{idx}"))
+                .spawn(move || work(&shared, idx))?;
+            team.workers.push(worker);
+        }
+        Ok(team)
+    }
+
+    /// The number of threads, the caller's included.
+    pub(super) fn n_threads(&self) -> usize {
+        self.workers.len() + 1
+    }
+
+    /// Runs `job` for every task in `0..n_tasks` and returns when all are done.
+    ///
+    /// # Panics
+    ///
+    /// If a task panics, after the others have ended.
+    pub(super) fn run(&mut self, n_tasks: usize, job: &Job<'_>) {
+        if self.workers.is_empty() || n_tasks <= 1 {
+            (0..n_tasks).for_each(|task| job(task, 0));
+            return;
+        }
+        let shared = &*self.shared;
+        // SAFETY: a fat reference is two words, and is put together again only by workers inside the gate, whom we await below.
+        let words: [usize; 2] = unsafe { std::mem::transmute::<&Job<'_>, [usize; 2]>(job) };
+        shared.job[0].store(words[0], Ordering::Relaxed);
+        shared.job[1].store(words[1], Ordering::Relaxed);
+        shared.n_tasks.store(n_tasks, Ordering::Relaxed);
+        shared.next.store(0, Ordering::Relaxed);
+        let number = shared.gate.load(Ordering::Relaxed) / NEXT + 1;
+        shared.gate.store((number * NEXT) | OPEN, Ordering::SeqCst);
+        if *lock(shared) > 0 {
+            shared.wake.notify_all();
+        }
+        let outcome = catch_unwind(AssertUnwindSafe(|| take_tasks(shared, job, 0)));
+        if outcome.is_err() {
+            shared.next.store(n_tasks, Ordering::Relaxed);
+        }
+        shared.gate.fetch_and(!OPEN, Ordering::SeqCst);
+        let mut patience = Patience::new();
+        while shared.gate.load(Ordering::Acquire) & INSIDE != 0 {
+            patience.wait();
+        }
+        if let Err(panic) = outcome {
+            resume_unwind(panic);
+        }
+        assert!(
+            !shared.panicked.swap(false, Ordering::Relaxed),
+            "a task panicked on a worker thread; its message is above"
+        );
+    }
+}
+
+impl Drop for Team {
+    fn drop(&mut self) {
+        self.shared.leaving.store(true, Ordering::SeqCst);
+        drop(lock(&self.shared));
+        self.shared.wake.notify_all();
+        for worker in self.workers.drain(..) {
+            // A worker catches its tasks' panics; there is nothing to learn from its end.
+            let _ = worker.join();
+        }
+    }
+}
+
+/// Spins a while, then lets others run: the machine may have fewer free processors than the team has threads.
+struct Patience {
+    turns: u32,
+    since: Option<Instant>,
+}
+
+impl Patience {
+    fn new() -> Patience {
+        Patience { turns: 0, since: None }
+    }
+
+    /// Waits a moment; true once the spinning has lasted its time.
+    fn wait(&mut self) -> bool {
+        self.turns += 1;
+        if !self.turns.is_multiple_of(32) {
+            std::hint::spin_loop();
+            return false;
+        }
+        let over = self.since.get_or_insert_with(Instant::now).elapsed() > SPIN;
+        if over {
+            std::thread::yield_now();
+        }
+        over
+    }
+}
+
+fn lock(shared: &Shared) -> MutexGuard<'_, usize> {
+    shared.asleep.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn take_tasks(shared: &Shared, job: &Job<'_>, thread: usize) {
+    let n_tasks = shared.n_tasks.load(Ordering::Relaxed);
+    loop {
+        let task = shared.next.fetch_add(1, Ordering::Relaxed);
+        if task >= n_tasks {
+            return;
+        }
+        job(task, thread);
+    }
+}
+
+fn work(shared: &Shared, thread: usize) {
+    let mut done = 0;
+    let mut patience = Patience::new();
+    while !shared.leaving.load(Ordering::Relaxed) {
+        let gate = shared.gate.load(Ordering::SeqCst);
+        if gate & OPEN == 0 || gate / NEXT == done {
+            if patience.wait() {
+                sleep(shared, done);
+                patience = Patience::new();
+            }
+            continue;
+        }
+        if shared.gate.compare_exchange(gate, gate + 1, Ordering::SeqCst, Ordering::Relaxed).is_err() {
+            continue;
+        }
+        done = gate / NEXT;
+        let words = [shared.job[0].load(Ordering::Relaxed), shared.job[1].load(Ordering::Relaxed)];
+        // SAFETY: the two words of a reference that its owner keeps alive while a worker is inside the gate.
+        let job: &Job<'_> = unsafe { std::mem::transmute::<[usize; 2], &Job<'_>>(words) };
+        if catch_unwind(AssertUnwindSafe(|| take_tasks(shared, job, thread))).is_err() {
+            shared.panicked.store(true, Ordering::Relaxed);
+        }
+        shared.gate.fetch_sub(1, Ordering::Release);
+        patience = Patience::new();
+    }
+}
+
+/// Sleeps until a job after number `done` is open, or the team ends.
+fn sleep(shared: &Shared, done: u64) {
+    let mut asleep = lock(shared);
+    *asleep += 1;
+    loop {
+        let gate = shared.gate.load(Ordering::SeqCst);
+        if shared.leaving.load(Ordering::SeqCst) || (gate & OPEN != 0 && gate / NEXT != done) {
+            break;
+        }
+        asleep = shared.wake.wait(asleep).unwrap_or_else(PoisonError::into_inner);
+    }
+    *asleep -= 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_runs_once_for_any_number_of_threads() {
+        for n_threads in [1, 2, 5] {
+            let mut team = Team::new(n_threads).unwrap();
+            for n_tasks in [0, 1, 2, 3, 100] {
+                let counts: Vec<AtomicUsize> = (0..n_tasks).map(|_| AtomicUsize::new(0)).collect();
+                for _ in 0..50 {
+                    team.run(n_tasks, &|task, thread| {
+                        assert!(thread < n_threads);
+                        counts[task].fetch_add(1, Ordering::Relaxed);
+                    });
+                }
+                assert!(counts.iter().all(|n| n.load(Ordering::Relaxed) == 50));
+            }
+        }
+    }
+
+    #[test]
+    fn jobs_wake_workers_that_have_gone_to_sleep() {
+        let mut team = Team::new(2).unwrap();
+        for _ in 0..5 {
+            std::thread::sleep(Duration::from_millis(3));
+            let count = AtomicUsize::new(0);
+            team.run(64, &|_, _| {
+                count.fetch_add(1, Ordering::Relaxed);
+            });
+            assert_eq!(count.into_inner(), 64);
+        }
+    }
+
+    #[test]
+    fn a_panic_in_a_task_reaches_the_caller_and_leaves_the_team_working() {
+        let mut team = Team::new(2).unwrap();
+        for wrong in 0..16 {
+            let outcome =
+                catch_unwind(AssertUnwindSafe(|| team.run(16, &|task, _| assert_ne!(task, wrong, "meant"))));
+            assert!(outcome.is_err());
+        }
+        let count = AtomicUsize::new(0);
+        team.run(16, &|_, _| {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(count.into_inner(), 16);
+    }
+
+    #[test]
+    fn a_team_is_no_larger_than_what_the_process_may_use() {
+        assert!(Team::new(10_000).unwrap().n_threads() <= available_threads());
+    }
+}

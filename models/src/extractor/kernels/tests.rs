@@ -1,0 +1,342 @@
+//! The kernels against the definition of a convolution in float64, for every instruction set of this machine.
+
+use super::arena::Buffer;
+use super::convolution::GemmConvolution;
+use super::isa::{Isa, Kernels};
+use super::map::Map;
+use super::network::{Bottleneck, Convolution, InputChannel, Network};
+use super::plan::{Plan, PlanOptions};
+use super::team::Team;
+use super::winograd::Winograd;
+use crate::rng::Rng;
+use crate::traits::ImageShape;
+use ndarray::{Array1, Array3, Array4};
+use proptest::prelude::*;
+
+/// The greatest error of a kernel relative to the greatest output: rounding of some thousand sums, with room.
+const TOLERANCE: f64 = 3e-6;
+/// The same after Winograd's transforms, which lose some bits, and after a chain of layers.
+const TOLERANCE_WINOGRAD: f64 = 2e-5;
+
+fn uniform(rng: &mut Rng) -> f32 {
+    (rng.next_u64() >> 40) as f32 / (1 << 23) as f32 - 1.0
+}
+
+fn random_map(rng: &mut Rng, shape: (usize, usize, usize)) -> Array3<f32> {
+    Array3::from_shape_simple_fn(shape, || uniform(rng))
+}
+
+/// A convolution with weights that keep the scale of its input.
+fn random_convolution(rng: &mut Rng, n_out: usize, n_in: usize, kernel: usize, stride: usize) -> Convolution {
+    let scale = (6.0 / (n_in * kernel * kernel) as f32).sqrt();
+    let weight = Array4::from_shape_simple_fn((n_out, n_in, kernel, kernel), || scale * uniform(rng));
+    let bias = (0..n_out).map(|_| 0.1 * uniform(rng)).collect();
+    Convolution::new(weight, bias, stride).unwrap()
+}
+
+/// The definition; maps are `[channels, rows, columns]`.
+fn naive(convolution: &Convolution, input: &Array3<f64>) -> Array3<f64> {
+    let (n_in, rows, columns) = input.dim();
+    let (kernel, stride) = (convolution.kernel(), convolution.stride);
+    let shape = (convolution.n_out(), convolution.output_length(rows), convolution.output_length(columns));
+    Array3::from_shape_fn(shape, |(out, row, column)| {
+        let mut sum = f64::from(convolution.bias[out]);
+        for y in 0..kernel {
+            for x in 0..kernel {
+                let (y_in, x_in) = (row * stride + y, column * stride + x);
+                if y_in < kernel / 2
+                    || x_in < kernel / 2
+                    || y_in - kernel / 2 >= rows
+                    || x_in - kernel / 2 >= columns
+                {
+                    continue;
+                }
+                for channel in 0..n_in {
+                    let value = input[[channel, y_in - kernel / 2, x_in - kernel / 2]];
+                    sum += f64::from(convolution.weight[[out, channel, y, x]]) * value;
+                }
+            }
+        }
+        sum
+    })
+}
+
+fn naive_pool(input: &Array3<f64>) -> Array3<f64> {
+    let (channels, rows, columns) = input.dim();
+    Array3::from_shape_fn((channels, (rows - 1) / 2 + 1, (columns - 1) / 2 + 1), |(c, y, x)| {
+        let near = |at: usize, length: usize| (2 * at).saturating_sub(1)..(2 * at + 2).min(length);
+        let mut greatest = f64::NEG_INFINITY;
+        for row in near(y, rows) {
+            for column in near(x, columns) {
+                greatest = greatest.max(input[[c, row, column]]);
+            }
+        }
+        greatest
+    })
+}
+
+/// All feature maps of a network, by the definition.
+fn naive_network(network: &Network, image: &Array3<f32>) -> Vec<Array3<f64>> {
+    let (_, rows, columns) = image.dim();
+    let relu = |map: Array3<f64>| map.mapv(|value| value.max(0.0));
+    let input = Array3::from_shape_fn((network.input.len(), rows, columns), |(c, y, x)| {
+        let channel = network.input[c];
+        f64::from(channel.scale) * f64::from(image[[channel.source, y, x]]) + f64::from(channel.shift)
+    });
+    let mut map = naive_pool(&relu(naive(&network.stem, &input)));
+    let mut maps = vec![map.clone()];
+    for stage in &network.stages {
+        for block in stage {
+            let inner = relu(naive(&block.spatial, &relu(naive(&block.reduce, &map))));
+            let shortcut = block.shortcut.as_ref().map_or(map.clone(), |shortcut| naive(shortcut, &map));
+            map = relu(naive(&block.expand, &inner) + shortcut);
+        }
+        maps.push(map.clone());
+    }
+    maps
+}
+
+/// The greatest difference, relative to the greatest value wanted.
+fn error<'a>(found: impl IntoIterator<Item = &'a f32>, wanted: &Array3<f64>) -> f64 {
+    let greatest = wanted.iter().fold(1e-30, |max: f64, value| max.max(value.abs()));
+    found.into_iter().zip(wanted).fold(0.0, |max: f64, (&f, w)| max.max((f64::from(f) - w).abs())) / greatest
+}
+
+/// A map in an arena, filled from `[channels, rows, columns]`.
+fn place(arena: &Buffer, map: &Map, values: &Array3<f32>) {
+    for ((c, y, x), &value) in values.indexed_iter() {
+        // SAFETY: the test owns the arena and laid the map out in it.
+        unsafe { *arena.at(map.at(y, x) + c) = value };
+    }
+}
+
+/// What a map holds, `[channels, rows, columns]`.
+fn take(arena: &Buffer, map: &Map, channels: usize) -> Array3<f32> {
+    // SAFETY: the test owns the arena and laid the map out in it.
+    Array3::from_shape_fn((channels, map.rows, map.columns), |(c, y, x)| unsafe {
+        *arena.at(map.at(y, x) + c)
+    })
+}
+
+/// One convolution by `GemmConvolution` and, at 3 x 3 and stride 1, by `Winograd`, on every instruction set, against the definition.
+fn check_convolution(
+    seed: u64,
+    [n_out, n_in, rows, columns]: [usize; 4],
+    kernel: usize,
+    stride: usize,
+    residual: bool,
+) {
+    let mut rng = Rng::new(seed);
+    let convolution = random_convolution(&mut rng, n_out, n_in, kernel, stride);
+    let input = random_map(&mut rng, (n_in, rows, columns));
+    let mut wanted = naive(&convolution, &input.mapv(f64::from));
+    let added = random_map(&mut rng, wanted.dim());
+    if residual {
+        wanted = (wanted + added.mapv(f64::from)).mapv(|value| value.max(0.0));
+    }
+    let border = kernel / 2;
+    for isa in Isa::available() {
+        let kernels: &Kernels = isa.kernels().unwrap();
+        let pad = |channels: usize| channels.next_multiple_of(kernels.panel);
+        let from = Map { offset: 0, rows, columns, channels: pad(n_in), border };
+        let (_, rows_out, columns_out) = wanted.dim();
+        let to = Map {
+            offset: from.length(),
+            rows: rows_out,
+            columns: columns_out,
+            channels: pad(n_out),
+            border: 0,
+        };
+        let shortcut = Map { offset: to.offset + to.length(), ..to };
+        let arena = Buffer::zeros(shortcut.offset + shortcut.length());
+        place(&arena, &from, &input);
+        place(&arena, &shortcut, &added);
+        let mut team = Team::new(2).unwrap();
+        let layer =
+            GemmConvolution::new(&convolution, kernels, from, to, residual.then_some(shortcut), residual);
+        // SAFETY: the maps were laid out in this arena above.
+        unsafe { layer.run(kernels, &mut team, &arena) };
+        let found = error(&take(&arena, &to, n_out), &wanted);
+        assert!(found < TOLERANCE, "{isa:?}: relative error {found:e}");
+        if kernel == 3 && stride == 1 && !residual {
+            let layer = Winograd::new(&convolution, kernels, from, to, false);
+            let [each, all] = layer.scratch(kernels);
+            let scratch = Buffer::zeros(all.max(each * team.n_threads()));
+            // SAFETY: the maps were laid out in this arena above, and the scratch memory as the layer asks.
+            unsafe { layer.run(kernels, &mut team, &arena, (&scratch, each)) };
+            let found = error(&take(&arena, &to, n_out), &wanted);
+            assert!(found < TOLERANCE_WINOGRAD, "{isa:?}, Winograd: relative error {found:e}");
+        }
+    }
+}
+
+/// A network of `blocks` bottlenecks a stage; `early` puts the stride into the first convolution (ResNet v1).
+fn random_network(seed: u64, channels: usize, blocks: &[usize], kernel: usize, early: bool) -> Network {
+    let mut rng = Rng::new(seed);
+    let rng = &mut rng;
+    let mut stages = Vec::new();
+    let mut n_in = channels;
+    for (stage, &n_blocks) in blocks.iter().enumerate() {
+        let inner = channels << stage;
+        let stage = (0..n_blocks).map(|idx| {
+            let stride = if stage > 0 && idx == 0 { 2 } else { 1 };
+            let (first, second) = if early { (stride, 1) } else { (1, stride) };
+            let block = Bottleneck {
+                reduce: random_convolution(rng, inner, n_in, 1, first),
+                spatial: random_convolution(rng, inner, inner, 3, second),
+                expand: random_convolution(rng, 4 * inner, inner, 1, 1),
+                shortcut: (idx == 0).then(|| random_convolution(rng, 4 * inner, n_in, 1, stride)),
+            };
+            n_in = 4 * inner;
+            block
+        });
+        stages.push(stage.collect());
+    }
+    let input =
+        [2, 0, 1].map(|source| InputChannel { source, scale: 0.017, shift: -2.0 - source as f32 * 0.1 });
+    Network { input: input.to_vec(), stem: random_convolution(rng, channels, 3, kernel, 2), stages }
+}
+
+fn random_image(seed: u64, rows: usize, columns: usize) -> Array3<f32> {
+    let mut rng = Rng::new(seed);
+    Array3::from_shape_simple_fn((3, rows, columns), || (rng.next_u64() >> 56) as f32)
+}
+
+fn run(
+    network: &Network,
+    image: &Array3<f32>,
+    isa: Isa,
+    n_threads: usize,
+    taps: &[usize],
+) -> Vec<Array1<f32>> {
+    let (channels, rows, columns) = image.dim();
+    let options = PlanOptions { taps: taps.to_vec(), n_threads, isa };
+    let mut plan = Plan::compile(network, ImageShape { channels, rows, columns }, &options).unwrap();
+    let mut outputs: Vec<Array1<f32>> = plan
+        .tap_shapes()
+        .iter()
+        .map(|shape| Array1::from_elem(shape.iter().product::<usize>(), f32::NAN))
+        .collect();
+    // Twice: the second image must find nothing of the first.
+    for image in [&image.mapv(|value| 255.0 - value), image] {
+        let mut slices: Vec<&mut [f32]> = outputs.iter_mut().map(|o| o.as_slice_mut().unwrap()).collect();
+        plan.run(&image.view(), &mut slices).unwrap();
+    }
+    outputs
+}
+
+#[test]
+fn convolutions_on_maps_of_one_pixel_and_of_prime_sizes_equal_the_definition() {
+    for (rows, columns) in [(1, 1), (1, 2), (2, 1), (1, 17), (7, 1), (5, 7), (13, 11), (3, 31), (8, 29)] {
+        for (kernel, stride) in [(1, 1), (1, 2), (3, 1), (3, 2)] {
+            for residual in [false, true] {
+                check_convolution(7, [5, 3, rows, columns], kernel, stride, residual);
+                check_convolution(8, [64, 64, rows, columns], kernel, stride, residual);
+            }
+        }
+    }
+}
+
+#[test]
+fn convolutions_whose_weights_exceed_a_chunk_or_the_cache_equal_the_definition() {
+    check_convolution(1, [40, 1100, 3, 5], 1, 1, true);
+    check_convolution(2, [1024, 1024, 2, 9], 1, 1, true);
+    check_convolution(3, [33, 600, 2, 3], 3, 2, false);
+    check_convolution(4, [40, 200, 9, 13], 3, 1, false);
+    check_convolution(5, [16, 32, 40, 61], 3, 1, false);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn any_convolution_equals_the_definition(
+        seed in any::<u64>(),
+        n_out in 1usize..70,
+        n_in in 1usize..70,
+        rows in 1usize..24,
+        columns in 1usize..24,
+        large in any::<bool>(),
+        stride in 1usize..=2,
+        residual in any::<bool>(),
+    ) {
+        check_convolution(seed, [n_out, n_in, rows, columns], if large { 3 } else { 1 }, stride, residual);
+    }
+
+    #[test]
+    fn any_network_gives_the_maps_of_its_definition_at_every_tap(
+        seed in any::<u64>(),
+        channels in 1usize..20,
+        kernel in prop::sample::select(vec![1usize, 3, 7]),
+        rows in 1usize..60,
+        columns in 1usize..60,
+        early in any::<bool>(),
+    ) {
+        let network = random_network(seed, channels, &[2, 2], kernel, early);
+        let image = random_image(seed, rows, columns);
+        let wanted = naive_network(&network, &image);
+        for isa in Isa::available() {
+            for (found, wanted) in run(&network, &image, isa, 2, &[0, 1, 2]).iter().zip(&wanted) {
+                let found = error(found, wanted);
+                prop_assert!(found < TOLERANCE_WINOGRAD, "{isa:?}: relative error {found:e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    let network = random_network(3, 32, &[2, 2, 1], 7, false);
+    let image = random_image(5, 131, 197);
+    for isa in Isa::available() {
+        let one = run(&network, &image, isa, 1, &[1, 3]);
+        assert_eq!(one, run(&network, &image, isa, 2, &[1, 3]));
+        assert_eq!(one, run(&network, &image, isa, 64, &[1, 3]));
+    }
+}
+
+#[test]
+fn an_earlier_tap_is_the_same_alone_as_beside_later_ones_and_costs_less() {
+    let network = random_network(3, 16, &[1, 1, 1], 7, true);
+    let image = random_image(5, 65, 37);
+    let all = run(&network, &image, Isa::best(), 1, &[0, 1, 2, 3]);
+    let shape = ImageShape { channels: 3, rows: 65, columns: 37 };
+    let products = |tap: usize| {
+        let options = PlanOptions { taps: vec![tap], n_threads: 1, isa: Isa::best() };
+        Plan::compile(&network, shape, &options).unwrap().products()
+    };
+    for tap in 0..=3 {
+        assert_eq!(run(&network, &image, Isa::best(), 1, &[tap])[0], all[tap]);
+        assert!(tap == 0 || products(tap - 1) < products(tap));
+    }
+}
+
+#[test]
+fn images_and_taps_that_do_not_fit_are_refused() {
+    let network = random_network(3, 4, &[1], 7, true);
+    let shape = ImageShape { channels: 3, rows: 8, columns: 9 };
+    let options = |taps: &[usize]| PlanOptions { taps: taps.to_vec(), n_threads: 1, isa: Isa::best() };
+    for taps in [&[][..], &[2], &[1, 0], &[1, 1]] {
+        assert!(Plan::compile(&network, shape, &options(taps)).is_err());
+    }
+    assert!(Plan::compile(&network, ImageShape { channels: 1, ..shape }, &options(&[1])).is_err());
+    assert!(Plan::compile(&network, ImageShape { rows: 0, ..shape }, &options(&[1])).is_err());
+    let mut plan = Plan::compile(&network, shape, &options(&[0])).unwrap();
+    let mut output = vec![0.0; plan.tap_shapes()[0].iter().product()];
+    assert!(plan.run(&random_image(1, 9, 8).view(), &mut [&mut output]).is_err());
+    assert!(plan.run(&random_image(1, 8, 9).view(), &mut [&mut output[1..]]).is_err());
+    assert!(plan.run(&random_image(1, 8, 9).view(), &mut [&mut output]).is_ok());
+}
+
+#[test]
+fn a_layer_that_does_not_follow_from_the_one_before_is_refused() {
+    let mut network = random_network(3, 4, &[2], 3, false);
+    network.stages[0][0].shortcut = None;
+    assert!(network.check().is_err());
+    let mut network = random_network(3, 4, &[2, 1], 3, false);
+    network.stages[1][0].shortcut.as_mut().unwrap().stride = 1;
+    assert!(network.check().is_err());
+    let mut network = random_network(3, 4, &[1], 3, false);
+    network.input.pop();
+    assert!(network.check().is_err());
+}

@@ -1,0 +1,146 @@
+//! One vector register of `f32`, so that each kernel is written once for every instruction set.
+
+/// A vector register of [`LANES`](Self::LANES) values.
+///
+/// # Safety
+///
+/// Every method must run on a processor that has the implementer's instruction set, inlined into a function that enables it
+/// (otherwise it is slow, not wrong); loads and stores need [`LANES`](Self::LANES) valid, possibly unaligned, values.
+pub(super) trait Vector: Copy {
+    /// Values a register holds.
+    const LANES: usize;
+
+    unsafe fn splat(value: f32) -> Self;
+    unsafe fn load(from: *const f32) -> Self;
+    unsafe fn store(self, to: *mut f32);
+    unsafe fn add(self, other: Self) -> Self;
+    unsafe fn sub(self, other: Self) -> Self;
+    /// The greater; `other` where one is NaN.
+    unsafe fn max(self, other: Self) -> Self;
+    /// `self + a * b`, fused where the processor can.
+    unsafe fn add_product(self, a: Self, b: Self) -> Self;
+}
+
+/// The fallback: an array that the compiler vectorises with what the target always has.
+#[derive(Clone, Copy)]
+pub(super) struct Portable([f32; 8]);
+
+impl Vector for Portable {
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        Portable([value; 8])
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller promises eight readable values; the read assumes no alignment.
+        Portable(unsafe { from.cast::<[f32; 8]>().read_unaligned() })
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller promises eight writable values; the write assumes no alignment.
+        unsafe { to.cast::<[f32; 8]>().write_unaligned(self.0) }
+    }
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        Portable(std::array::from_fn(|i| self.0[i] + other.0[i]))
+    }
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        Portable(std::array::from_fn(|i| self.0[i] - other.0[i]))
+    }
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        // As the vector instructions do: the second operand where one is NaN.
+        Portable(std::array::from_fn(|i| if self.0[i] > other.0[i] { self.0[i] } else { other.0[i] }))
+    }
+    #[inline(always)]
+    unsafe fn add_product(self, a: Self, b: Self) -> Self {
+        Portable(std::array::from_fn(|i| self.0[i] + a.0[i] * b.0[i]))
+    }
+}
+
+/// Implements [`Vector`] by one intrinsic a method.
+macro_rules! vector {
+    ($(#[$meta:meta])* $name:ident, $register:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $max:ident,
+     |$c:ident, $a:ident, $b:ident| $fused:expr) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy)]
+        pub(in super::super) struct $name(pub(in super::super) $register);
+
+        impl Vector for $name {
+            const LANES: usize = $lanes;
+
+            #[inline(always)]
+            unsafe fn splat(value: f32) -> Self {
+                // SAFETY: the trait's contract is the intrinsic's.
+                Self(unsafe { $splat(value) })
+            }
+            #[inline(always)]
+            unsafe fn load(from: *const f32) -> Self {
+                // SAFETY: the trait's contract is the intrinsic's.
+                Self(unsafe { $load(from) })
+            }
+            #[inline(always)]
+            unsafe fn store(self, to: *mut f32) {
+                // SAFETY: the trait's contract is the intrinsic's.
+                unsafe { $store(to, self.0) }
+            }
+            #[inline(always)]
+            unsafe fn add(self, other: Self) -> Self {
+                // SAFETY: the trait's contract is the intrinsic's.
+                Self(unsafe { $add(self.0, other.0) })
+            }
+            #[inline(always)]
+            unsafe fn sub(self, other: Self) -> Self {
+                // SAFETY: the trait's contract is the intrinsic's.
+                Self(unsafe { $sub(self.0, other.0) })
+            }
+            #[inline(always)]
+            unsafe fn max(self, other: Self) -> Self {
+                // SAFETY: the trait's contract is the intrinsic's.
+                Self(unsafe { $max(self.0, other.0) })
+            }
+            #[inline(always)]
+            unsafe fn add_product(self, a: Self, b: Self) -> Self {
+                let ($c, $a, $b) = (self.0, a.0, b.0);
+                // SAFETY: the trait's contract is the intrinsic's.
+                Self(unsafe { $fused })
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::Vector;
+    use std::arch::x86_64::*;
+
+    vector!(
+        /// Eight values: AVX2 with FMA.
+        Ymm, __m256, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_sub_ps, _mm256_max_ps,
+        |c, a, b| _mm256_fmadd_ps(a, b, c)
+    );
+    vector!(
+        /// Sixteen values: AVX-512F.
+        Zmm, __m512, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_sub_ps, _mm512_max_ps,
+        |c, a, b| _mm512_fmadd_ps(a, b, c)
+    );
+}
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86::{Ymm, Zmm};
+
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    use super::Vector;
+    use std::arch::aarch64::*;
+
+    vector!(
+        /// Four values: NEON.
+        Neon, float32x4_t, 4, vdupq_n_f32, vld1q_f32, vst1q_f32, vaddq_f32, vsubq_f32, vmaxq_f32,
+        |c, a, b| vfmaq_f32(c, a, b)
+    );
+}
+#[cfg(target_arch = "aarch64")]
+pub(super) use arm::Neon;

@@ -1,0 +1,308 @@
+//! 3 x 3 convolutions at stride 1 by Winograd's method: a quarter of the multiplications.
+
+pub(super) mod transform;
+
+use super::arena::Buffer;
+use super::gemm::{Tile, Tiling, pack};
+use super::isa::Kernels;
+use super::map::Map;
+use super::network::Convolution;
+use super::team::Team;
+use std::ops::Range;
+use transform::{Input, Output, POINTS, REACH, TILE, filter_1d};
+
+/// Values between the points of neighbouring planes beyond what they hold: a power of two apart, all planes would want the same
+/// lines of the cache.
+const SKEW: usize = 48;
+
+/// How the work is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// A task takes some tiles from input to output; all it needs stays in its core's cache, and the weights pass by once a task.
+    Blocks(usize),
+    /// All tiles are transformed, then multiplied plane by plane, then transformed back: the weights pass by once.
+    Planes,
+}
+
+/// A convolution bound to its maps, with its weights transformed and packed.
+#[derive(Debug)]
+pub(super) struct Winograd {
+    input: Map,
+    output: Map,
+    relu: bool,
+    order: Order,
+    /// `[POINTS][panels][input channels][panel]`.
+    weights: Buffer,
+    bias: Buffer,
+}
+
+/// Operands of the products of some tiles: planes `[tiles, channels]`, strides in values.
+#[derive(Clone, Copy)]
+struct Planes {
+    inputs: *mut f32,
+    input_stride: usize,
+    products: *mut f32,
+    product_stride: usize,
+    /// Channels a row of products holds.
+    width: usize,
+    tiles: usize,
+}
+
+// SAFETY: addresses alone; the tasks that use them write different parts.
+unsafe impl Sync for Planes {}
+
+impl Winograd {
+    /// True where the method takes less time than the direct way: it saves multiplications, but its weights are four times as
+    /// many and must come from memory for every image.
+    pub(super) fn serves(convolution: &Convolution, input: &Map) -> bool {
+        if convolution.kernel() != 3 || convolution.stride != 1 {
+            return false;
+        }
+        let pairs = convolution.n_in() * convolution.n_out();
+        let tiles = input.rows.div_ceil(TILE) * input.columns.div_ceil(TILE);
+        // A weight read from memory costs about as much as this many multiply-adds.
+        const WEIGHT: usize = 16;
+        let cost = |products: usize, weights: usize| (products + WEIGHT * weights) * pairs;
+        cost(tiles * POINTS, POINTS) < cost(input.rows * input.columns * 9, 9)
+    }
+
+    /// Binds `convolution` to its maps.
+    pub(super) fn new(
+        convolution: &Convolution,
+        kernels: &Kernels,
+        input: Map,
+        output: Map,
+        relu: bool,
+    ) -> Winograd {
+        let (n_in, n_out) = (convolution.n_in(), convolution.n_out());
+        let mut transformed = vec![[0f32; POINTS]; n_in * n_out];
+        for (idx, points) in transformed.iter_mut().enumerate() {
+            let weight = |y: usize, x: usize| f64::from(convolution.weight[[idx / n_in, idx % n_in, y, x]]);
+            let half: [[f64; REACH]; 3] =
+                std::array::from_fn(|x| filter_1d(std::array::from_fn(|y| weight(y, x))));
+            for row in 0..REACH {
+                for (column, value) in
+                    filter_1d(std::array::from_fn(|x| half[x][row])).into_iter().enumerate()
+                {
+                    points[row * REACH + column] = value as f32;
+                }
+            }
+        }
+        let mut weights = Vec::with_capacity(POINTS * input.channels * output.channels);
+        for point in 0..POINTS {
+            let element = |k: usize, j: usize| if k < n_in { transformed[j * n_in + k][point] } else { 0.0 };
+            weights.extend(pack(input.channels, n_out, kernels.panel, element));
+        }
+        let mut bias = convolution.bias.clone();
+        bias.resize(output.channels, 0.0);
+        let n_tiles = input.rows.div_ceil(TILE) * input.columns.div_ceil(TILE);
+        let block =
+            kernels.cache / 2 / (POINTS * input.channels * size_of::<f32>()) / kernels.tile * kernels.tile;
+        let order =
+            if block >= 2 * kernels.tile && n_tiles > block { Order::Blocks(block) } else { Order::Planes };
+        Winograd {
+            input,
+            output,
+            relu,
+            order,
+            weights: Buffer::from_slice(&weights),
+            bias: Buffer::from_slice(&bias),
+        }
+    }
+
+    /// Bytes of packed weights.
+    pub(super) fn bytes(&self) -> usize {
+        self.weights.bytes() + self.bias.bytes()
+    }
+
+    /// Multiply-adds of the products for one image.
+    pub(super) fn products(&self) -> usize {
+        self.n_tiles() * POINTS * self.input.channels * self.output.channels
+    }
+
+    fn n_tiles(&self) -> usize {
+        self.tiles_across() * self.input.rows.div_ceil(TILE)
+    }
+
+    fn tiles_across(&self) -> usize {
+        self.input.columns.div_ceil(TILE)
+    }
+
+    /// Values of scratch memory: for each thread, and for all together.
+    pub(super) fn scratch(&self, kernels: &Kernels) -> [usize; 2] {
+        let of = |tiles: usize, width: usize| POINTS * (tiles * (self.input.channels + width) + 2 * SKEW);
+        match self.order {
+            Order::Blocks(block) => [of(block, kernels.panel), 0],
+            Order::Planes => [0, of(self.n_tiles(), self.output.channels)],
+        }
+    }
+
+    /// Lays out the planes of `tiles` tiles at `scratch`.
+    fn planes(&self, scratch: *mut f32, tiles: usize, width: usize) -> Planes {
+        let input_stride = tiles * self.input.channels + SKEW;
+        let products = scratch.wrapping_add(POINTS * input_stride);
+        Planes { inputs: scratch, input_stride, products, product_stride: tiles * width + SKEW, width, tiles }
+    }
+
+    /// Computes the output map.
+    ///
+    /// # Safety
+    ///
+    /// The maps lie in `arena`, do not overlap, and no one else uses the output meanwhile; `scratch` holds what
+    /// [`scratch`](Self::scratch) says, the threads' parts `scratch_stride` apart.
+    pub(super) unsafe fn run(
+        &self,
+        kernels: &Kernels,
+        team: &mut Team,
+        arena: &Buffer,
+        (scratch, scratch_stride): (&Buffer, usize),
+    ) {
+        let n_panels = self.output.channels / kernels.panel;
+        match self.order {
+            Order::Blocks(block) => {
+                let blocks = Tiling::new(self.n_tiles(), block);
+                team.run(blocks.count(), &|task, thread| {
+                    let (first, n) = blocks.tile(task);
+                    let planes = self.planes(scratch.at(thread * scratch_stride), n, kernels.panel);
+                    // SAFETY: tasks write different tiles, a thread has its own planes.
+                    unsafe {
+                        self.transform_input(kernels, arena, &planes, first, 0..n);
+                        for panel in 0..n_panels {
+                            for point in 0..POINTS {
+                                self.multiply(kernels, &planes, point, panel, 0);
+                            }
+                            self.transform_output(kernels, arena, &planes, first, 0..n, panel);
+                        }
+                    }
+                });
+            }
+            Order::Planes => {
+                let planes = self.planes(scratch.at(0), self.n_tiles(), self.output.channels);
+                let planes = &planes;
+                let some = Tiling::new(planes.tiles, 8);
+                team.run(some.count(), &|task, _| {
+                    let (first, n) = some.tile(task);
+                    // SAFETY: tasks write different tiles.
+                    unsafe { self.transform_input(kernels, arena, planes, 0, first..first + n) }
+                });
+                team.run(POINTS * n_panels, &|task, _| {
+                    let (point, panel) = (task / n_panels, task % n_panels);
+                    // SAFETY: tasks write different planes or panels.
+                    unsafe { self.multiply(kernels, planes, point, panel, panel * kernels.panel) }
+                });
+                team.run(some.count(), &|task, _| {
+                    let (first, n) = some.tile(task);
+                    for panel in 0..n_panels {
+                        // SAFETY: tasks write different tiles.
+                        unsafe { self.transform_output(kernels, arena, planes, 0, first..first + n, panel) }
+                    }
+                });
+            }
+        }
+    }
+
+    /// Transforms the inputs of the planes' tiles `tiles`, of which tile 0 is the map's tile `first`.
+    ///
+    /// # Safety
+    ///
+    /// As [`run`](Self::run)'s; no other thread uses these tiles of the planes.
+    unsafe fn transform_input(
+        &self,
+        kernels: &Kernels,
+        arena: &Buffer,
+        planes: &Planes,
+        first: usize,
+        tiles: Range<usize>,
+    ) {
+        let (map, across) = (&self.input, self.tiles_across());
+        for tile in tiles {
+            let (row, column) = ((first + tile) / across * TILE, (first + tile) % across * TILE);
+            let inside = |at: usize, length: usize| [usize::from(at == 0), REACH.min(length + 1 - at)];
+            // SAFETY: the rows and columns given lie in the map.
+            unsafe {
+                (kernels.winograd_input)(&Input {
+                    from: arena.at(map.at(row, column)).wrapping_sub(map.row_stride() + map.channels),
+                    row_stride: map.row_stride(),
+                    channels: map.channels,
+                    rows: inside(row, map.rows),
+                    columns: inside(column, map.columns),
+                    to: planes.inputs.add(tile * map.channels),
+                    point_stride: planes.input_stride,
+                });
+            }
+        }
+    }
+
+    /// Multiplies one plane by one panel of its weights, into the products' channels from `channel` on.
+    ///
+    /// # Safety
+    ///
+    /// The planes' inputs are complete, and no other thread writes these products.
+    unsafe fn multiply(
+        &self,
+        kernels: &Kernels,
+        planes: &Planes,
+        point: usize,
+        panel: usize,
+        channel: usize,
+    ) {
+        let depth = self.input.channels;
+        let tiling = Tiling::new(planes.tiles, kernels.tile);
+        for idx in 0..tiling.count() {
+            let (first, n) = tiling.tile(idx);
+            // SAFETY: `n` rows from `first` on lie in the planes.
+            unsafe {
+                kernels.gemm[n - 1](&Tile {
+                    a: planes.inputs.add(point * planes.input_stride + first * depth),
+                    a_stride: depth,
+                    segment_stride: 0,
+                    segments: 1,
+                    depth,
+                    b: self.weights.at((point * self.output.channels + panel * kernels.panel) * depth),
+                    c: planes.products.add(point * planes.product_stride + first * planes.width + channel),
+                    c_stride: planes.width,
+                    accumulate: false,
+                    bias: std::ptr::null(),
+                    residual: std::ptr::null(),
+                    relu: false,
+                });
+            }
+        }
+    }
+
+    /// Transforms the products of one panel back into the output map.
+    ///
+    /// # Safety
+    ///
+    /// As [`run`](Self::run)'s; the products are complete, and no other thread writes these outputs.
+    unsafe fn transform_output(
+        &self,
+        kernels: &Kernels,
+        arena: &Buffer,
+        planes: &Planes,
+        first: usize,
+        tiles: Range<usize>,
+        panel: usize,
+    ) {
+        let (map, across, channel) = (&self.output, self.tiles_across(), panel * kernels.panel);
+        let held = if planes.width == kernels.panel { 0 } else { channel };
+        for tile in tiles {
+            let (row, column) = ((first + tile) / across * TILE, (first + tile) % across * TILE);
+            // SAFETY: the rows and columns given lie in the map.
+            unsafe {
+                (kernels.winograd_output)(&Output {
+                    from: planes.products.add(tile * planes.width + held),
+                    point_stride: planes.product_stride,
+                    width: kernels.panel,
+                    bias: self.bias.at(channel),
+                    relu: self.relu,
+                    to: arena.at(map.at(row, column) + channel),
+                    row_stride: map.row_stride(),
+                    pixel_stride: map.channels,
+                    rows: TILE.min(map.rows - row),
+                    columns: TILE.min(map.columns - column),
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The transforms of Winograd's method F(4 x 4, 3 x 3).
+//!
+//! After A. Lavin and S. Gray, Fast Algorithms for Convolutional Neural Networks (2016), section 4, with the interpolation
+//! points 0, ±P, ±Q and infinity. P and Q are the reciprocals sqrt(1/2) and sqrt(2), not 1 and 2: their powers stay closer to
+//! one, so that less is lost to rounding (B. Barabasz et al., Error Analysis and Improving the Accuracy of Winograd
+//! Convolution for Deep Neural Networks, 2020).
+
+use crate::extractor::kernels::vector::Vector;
+
+/// Outputs of a tile in each direction.
+pub(in crate::extractor::kernels) const TILE: usize = 4;
+/// Inputs of a tile in each direction: the outputs and one pixel on either side.
+pub(in crate::extractor::kernels) const REACH: usize = 6;
+/// Products an output tile needs for each pair of channels.
+pub(in crate::extractor::kernels) const POINTS: usize = REACH * REACH;
+
+const P: f32 = std::f32::consts::FRAC_1_SQRT_2;
+const Q: f32 = std::f32::consts::SQRT_2;
+/// The squares, exactly.
+const P2: f32 = 0.5;
+const Q2: f32 = 2.0;
+
+/// One input tile to transform, over all its channels.
+pub(in crate::extractor::kernels) struct Input {
+    /// The pixel at the tile's first row and column, which may lie outside of the map.
+    pub(in crate::extractor::kernels) from: *const f32,
+    pub(in crate::extractor::kernels) row_stride: usize,
+    pub(in crate::extractor::kernels) channels: usize,
+    /// The tile's rows `[first, end)` that lie in the map; the others are zero.
+    pub(in crate::extractor::kernels) rows: [usize; 2],
+    /// The same of its columns.
+    pub(in crate::extractor::kernels) columns: [usize; 2],
+    /// `[POINTS][channels]`, `point_stride` apart.
+    pub(in crate::extractor::kernels) to: *mut f32,
+    pub(in crate::extractor::kernels) point_stride: usize,
+}
+
+/// One output tile to transform back, over one panel of channels.
+pub(in crate::extractor::kernels) struct Output {
+    /// `[POINTS][width]`, `point_stride` apart.
+    pub(in crate::extractor::kernels) from: *const f32,
+    pub(in crate::extractor::kernels) point_stride: usize,
+    /// Channels to compute.
+    pub(in crate::extractor::kernels) width: usize,
+    pub(in crate::extractor::kernels) bias: *const f32,
+    pub(in crate::extractor::kernels) relu: bool,
+    pub(in crate::extractor::kernels) to: *mut f32,
+    pub(in crate::extractor::kernels) row_stride: usize,
+    pub(in crate::extractor::kernels) pixel_stride: usize,
+    /// Rows and columns of the tile that lie in the map.
+    pub(in crate::extractor::kernels) rows: usize,
+    pub(in crate::extractor::kernels) columns: usize,
+}
+
+/// `B^T d`: for each point the polynomial that vanishes at all the others.
+#[inline(always)]
+unsafe fn input_1d<V: Vector>(d: [V; REACH]) -> [V; REACH] {
+    // SAFETY: arithmetic alone; the caller has the instruction set.
+    unsafe {
+        let sum = V::splat(-(P2 + Q2));
+        let even_p = d[4].add_product(V::splat(-Q2), d[2]);
+        let odd_p = d[3].add_product(V::splat(-Q2), d[1]);
+        let even_q = d[4].add_product(V::splat(-P2), d[2]);
+        let odd_q = d[3].add_product(V::splat(-P2), d[1]);
+        [
+            // P2 * Q2 == 1
+            d[0].add(d[4]).add_product(sum, d[2]),
+            even_p.add_product(V::splat(P), odd_p),
+            even_p.add_product(V::splat(-P), odd_p),
+            even_q.add_product(V::splat(Q), odd_q),
+            even_q.add_product(V::splat(-Q), odd_q),
+            d[1].add(d[5]).add_product(sum, d[3]),
+        ]
+    }
+}
+
+/// `A^T m`: the values at 0..4 of the polynomial found.
+#[inline(always)]
+unsafe fn output_1d<V: Vector>(m: [V; REACH]) -> [V; TILE] {
+    // SAFETY: arithmetic alone; the caller has the instruction set.
+    unsafe {
+        let (even_p, odd_p) = (m[1].add(m[2]), m[1].sub(m[2]));
+        let (even_q, odd_q) = (m[3].add(m[4]), m[3].sub(m[4]));
+        let zero = V::splat(0.0);
+        [
+            m[0].add(even_p).add(even_q),
+            zero.add_product(V::splat(P), odd_p).add_product(V::splat(Q), odd_q),
+            zero.add_product(V::splat(P2), even_p).add_product(V::splat(Q2), even_q),
+            m[5].add_product(V::splat(P * P2), odd_p).add_product(V::splat(Q * Q2), odd_q),
+        ]
+    }
+}
+
+/// `G g` of one filter row or column, in float64.
+pub(in crate::extractor::kernels) fn filter_1d(g: [f64; 3]) -> [f64; REACH] {
+    let (p, q) = (0.5f64.sqrt(), 2.0f64.sqrt());
+    let (n_p, n_q) = (2.0 * 0.5 * (0.5 - 2.0), 2.0 * 2.0 * (2.0 - 0.5));
+    let at = |x: f64, n: f64| (g[0] + x * g[1] + x * x * g[2]) / n;
+    [g[0], at(p, n_p), at(-p, n_p), at(q, n_q), at(-q, n_q), g[2]]
+}
+
+/// Transforms an input tile: `B^T d B`.
+///
+/// # Safety
+///
+/// [`Vector`]'s contract; the pixels of `rows` and `columns` can be read, the points written, `channels` is a multiple of the lanes.
+#[inline(always)]
+pub(in crate::extractor::kernels) unsafe fn input<V: Vector>(tile: &Input) {
+    let whole = tile.rows == [0, REACH] && tile.columns == [0, REACH];
+    for channel in (0..tile.channels).step_by(V::LANES) {
+        // SAFETY: pixels outside of the map are not read; the rest is the caller's promise.
+        unsafe {
+            let load = |row: usize, column: usize| {
+                V::load(tile.from.wrapping_add(row * tile.row_stride + column * tile.channels + channel))
+            };
+            let mut half = [[V::splat(0.0); REACH]; REACH];
+            for column in 0..REACH {
+                let mut d = [V::splat(0.0); REACH];
+                if whole {
+                    d = std::array::from_fn(|row| load(row, column));
+                } else if (tile.columns[0]..tile.columns[1]).contains(&column) {
+                    for (row, value) in d.iter_mut().enumerate() {
+                        if (tile.rows[0]..tile.rows[1]).contains(&row) {
+                            *value = load(row, column);
+                        }
+                    }
+                }
+                let d = input_1d(d);
+                for row in 0..REACH {
+                    half[row][column] = d[row];
+                }
+            }
+            for (row, values) in half.into_iter().enumerate() {
+                for (column, value) in input_1d(values).into_iter().enumerate() {
+                    value.store(tile.to.add((row * REACH + column) * tile.point_stride + channel));
+                }
+            }
+        }
+    }
+}
+
+/// Transforms a tile of products back, `A^T m A`, and adds bias and ReLU.
+///
+/// # Safety
+///
+/// [`Vector`]'s contract; the points can be read, the pixels of `rows` and `columns` written, `width` is a multiple of the lanes.
+#[inline(always)]
+pub(in crate::extractor::kernels) unsafe fn output<V: Vector>(tile: &Output) {
+    for channel in (0..tile.width).step_by(V::LANES) {
+        // SAFETY: pixels outside of the map are not written; the rest is the caller's promise.
+        unsafe {
+            let load = |point: usize| V::load(tile.from.add(point * tile.point_stride + channel));
+            let bias = V::load(tile.bias.add(channel));
+            let floor = V::splat(if tile.relu { 0.0 } else { f32::NEG_INFINITY });
+            let mut half = [[V::splat(0.0); REACH]; TILE];
+            for column in 0..REACH {
+                let m = output_1d::<V>(std::array::from_fn(|row| load(row * REACH + column)));
+                for row in 0..TILE {
+                    half[row][column] = m[row];
+                }
+            }
+            for (row, values) in half.into_iter().enumerate().take(tile.rows) {
+                let to = tile.to.add(row * tile.row_stride + channel);
+                for (column, value) in output_1d(values).into_iter().enumerate().take(tile.columns) {
+                    floor.max(value.add(bias)).store(to.add(column * tile.pixel_stride));
+                }
+            }
+        }
+    }
+}
