@@ -2,13 +2,15 @@
 
 use super::convolution::{Convolution, Geometry};
 use super::device::DeviceChoice;
+use super::kernels::{self, InputChannel, Isa, Network, Plan, PlanOptions};
 use super::manifest::{Normalisation, Tap, Variant};
 use super::weights::Weights;
 use super::{check_images, check_shape};
 use crate::error::{Error, Result};
 use crate::traits::{FeatureExtractor, ImageShape};
 use candle_core::{Device, Tensor};
-use ndarray::{Array2, ArrayView3, ArrayView4};
+use ndarray::{Array2, Array4, ArrayView3, ArrayView4};
+use std::sync::{Mutex, PoisonError};
 
 /// What the network needs to know of its weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,9 +37,23 @@ pub(super) const N_BLOCKS: [usize; 4] = [3, 4, 6, 3];
 /// The feature map is `[tap.channels(), rows, columns]`, with rows and columns divided by 4, 4, 8, 16 or 32 (halved,
 /// rounding up, at each step): 480 x 956 pixels give 1,024 x 30 x 60 at layer3 and 2,048 x 15 x 30 at layer4. Features are
 /// not negative.
+///
+/// On the CPU the network runs by this crate's own [`kernels`], on as many threads as rayon's pool of the caller has, and
+/// calls from several threads take turns; on a GPU it runs by candle.
 pub struct ResNet {
     shape: ImageShape,
     tap: Tap,
+    engine: Engine,
+}
+
+enum Engine {
+    Kernels(Box<Mutex<Plan>>),
+    Candle(Box<CandleResNet>),
+}
+
+/// The network by candle: for GPUs, and the reference for the kernels.
+struct CandleResNet {
+    shape: ImageShape,
     normalisation: Normalisation,
     device: Device,
     stem: Convolution,
@@ -50,6 +66,14 @@ struct Bottleneck {
 }
 
 impl Bottleneck {
+    fn new(block: &kernels::Bottleneck, device: &Device) -> candle_core::Result<Self> {
+        let on = |folded: &kernels::Convolution| convolution(folded, device);
+        Ok(Self {
+            convolutions: [on(&block.reduce)?, on(&block.spatial)?, on(&block.expand)?],
+            downsample: block.shortcut.as_ref().map(on).transpose()?,
+        })
+    }
+
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         let [first, second, third] = &self.convolutions;
         let y = second.forward_relu(&first.forward_relu(x, None)?, None)?;
@@ -113,20 +137,25 @@ pub(super) fn stem_layer() -> LayerSpec {
     }
 }
 
+/// A folded convolution for candle.
+fn convolution(folded: &kernels::Convolution, device: &Device) -> candle_core::Result<Convolution> {
+    let geometry = Geometry {
+        n_in: folded.n_in(),
+        n_out: folded.n_out(),
+        kernel: folded.kernel(),
+        stride: folded.stride,
+    };
+    Convolution::new(geometry, folded.weight.iter().copied().collect(), folded.bias.clone(), device)
+}
+
 fn backend(source: candle_core::Error) -> Error {
     Error::Backend { what: "resnet50", source: Box::new(source) }
 }
 
 /// Loads a convolution and folds its batch norm in: with `s = weight / sqrt(variance + eps)`, the kernel becomes `s` times
 /// itself and the bias `bias - s * mean`.
-fn load(
-    weights: &Weights<'_>,
-    name: &str,
-    spec: &LayerSpec,
-    eps: f64,
-    device: &Device,
-) -> Result<Convolution> {
-    let Geometry { n_in, n_out, kernel, .. } = spec.geometry;
+fn load(weights: &Weights<'_>, name: &str, spec: &LayerSpec, eps: f64) -> Result<kernels::Convolution> {
+    let Geometry { n_in, n_out, kernel, stride } = spec.geometry;
     let mut values =
         weights.values(&format!("{}.weight", spec.convolution), &[n_out, n_in, kernel, kernel])?;
     let norm = |part: &str| weights.values(&format!("{}.{part}", spec.norm), &[n_out]);
@@ -147,7 +176,54 @@ fn load(
         kernel.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
         bias.push((f64::from(shift[channel]) - f64::from(mean[channel]) * factor) as f32);
     }
-    Convolution::new(spec.geometry, values, bias, device).map_err(backend)
+    let found = values.len();
+    let weight = Array4::from_shape_vec((n_out, n_in, kernel, kernel), values).map_err(|_| Error::Shape {
+        what: "convolution kernel",
+        wanted: format!("[{n_out}, {n_in}, {kernel}, {kernel}]; this is a bug"),
+        found: found.to_string(),
+    })?;
+    kernels::Convolution::new(weight, bias, stride)
+}
+
+/// Loads the network up to `tap`, batch norms folded in.
+fn load_network(name: &str, bytes: &[u8], spec: &ResNetSpec, tap: Tap, shape: ImageShape) -> Result<Network> {
+    let weights = Weights::new(name, bytes)?;
+    let load = |layer: &LayerSpec| load(&weights, name, layer, spec.bn_eps);
+    let stem = load(&stem_layer())?;
+    let mut stages = Vec::new();
+    for (stage, &n_blocks) in N_BLOCKS.iter().enumerate().take(tap as usize) {
+        let mut blocks = Vec::new();
+        for block in 0..n_blocks {
+            let ([first, second, third], downsample) = block_layers(spec.variant, stage, block);
+            let (reduce, spatial, expand) = (load(&first)?, load(&second)?, load(&third)?);
+            let shortcut = downsample.as_ref().map(load).transpose()?;
+            blocks.push(kernels::Bottleneck { reduce, spatial, expand, shortcut });
+        }
+        stages.push(blocks);
+    }
+    Ok(Network { input: input_channels(spec.normalisation, shape), stem, stages })
+}
+
+/// What normalisation does to the image's channels; a grey one serves for all three.
+fn input_channels(normalisation: Normalisation, shape: ImageShape) -> Vec<InputChannel> {
+    let (means, deviations) = channel_moments(normalisation);
+    let channel = |idx: usize| InputChannel {
+        source: idx.min(shape.channels - 1),
+        scale: 1.0 / deviations[idx],
+        shift: -means[idx] / deviations[idx],
+    };
+    (0..3).map(channel).collect()
+}
+
+/// Means and standard deviations of the channels, in grey levels.
+fn channel_moments(normalisation: Normalisation) -> ([f32; 3], [f32; 3]) {
+    match normalisation {
+        Normalisation::Caffe => ([123.68, 116.779, 103.939], [1.0; 3]),
+        Normalisation::Imagenet => (
+            [0.485f32, 0.456, 0.406].map(|mean| mean * 255.0),
+            [0.229, 0.224, 0.225].map(|deviation: f32| deviation * 255.0),
+        ),
+    }
 }
 
 impl ResNet {
@@ -180,32 +256,32 @@ impl ResNet {
             });
         }
         let device = device.open()?;
-        let weights = Weights::new(name, bytes)?;
-        let load = |layer: &LayerSpec| load(&weights, name, layer, spec.bn_eps, &device);
-        let stem = load(&stem_layer())?;
-        let mut blocks = Vec::new();
-        for (stage, &n_blocks) in N_BLOCKS.iter().enumerate().take(tap as usize) {
-            for block in 0..n_blocks {
-                let ([first, second, third], downsample) = block_layers(spec.variant, stage, block);
-                let convolutions = [load(&first)?, load(&second)?, load(&third)?];
-                blocks.push(Bottleneck {
-                    convolutions,
-                    downsample: downsample.as_ref().map(load).transpose()?,
-                });
-            }
-        }
-        Ok(Self { shape, tap, normalisation: spec.normalisation, device, stem, blocks })
+        let network = load_network(name, bytes, spec, tap, shape)?;
+        let engine = if device.is_cpu() {
+            let options = PlanOptions {
+                taps: vec![tap as usize],
+                n_threads: rayon::current_num_threads(),
+                isa: Isa::best(),
+            };
+            Engine::Kernels(Box::new(Mutex::new(Plan::compile(&network, shape, &options)?)))
+        } else {
+            Engine::Candle(Box::new(CandleResNet::new(&network, spec, shape, device)?))
+        };
+        Ok(Self { shape, tap, engine })
+    }
+}
+
+impl CandleResNet {
+    fn new(network: &Network, spec: &ResNetSpec, shape: ImageShape, device: Device) -> Result<Self> {
+        let stem = convolution(&network.stem, &device).map_err(backend)?;
+        let blocks = network.stages.iter().flatten().map(|block| Bottleneck::new(block, &device));
+        let blocks = blocks.collect::<candle_core::Result<_>>().map_err(backend)?;
+        Ok(Self { shape, normalisation: spec.normalisation, device, stem, blocks })
     }
 
     /// `[3, rows, columns]`, normalised.
     fn normalised(&self, image: &ArrayView3<'_, f32>) -> Vec<f32> {
-        let (means, deviations) = match self.normalisation {
-            Normalisation::Caffe => ([123.68, 116.779, 103.939], [1.0f32; 3]),
-            Normalisation::Imagenet => (
-                [0.485f32, 0.456, 0.406].map(|mean| mean * 255.0),
-                [0.229, 0.224, 0.225].map(|deviation: f32| deviation * 255.0),
-            ),
-        };
+        let (means, deviations) = channel_moments(self.normalisation);
         let mut pixels = Vec::with_capacity(3 * self.shape.rows * self.shape.columns);
         for channel in 0..3 {
             let plane = image.index_axis(ndarray::Axis(0), channel.min(self.shape.channels - 1));
@@ -241,15 +317,66 @@ impl FeatureExtractor for ResNet {
 
     fn extract(&self, images: ArrayView4<'_, f32>) -> Result<Array2<f32>> {
         check_images(&images, self.shape)?;
-        let mut features = Vec::with_capacity(images.shape()[0] * self.n_features());
-        for image in images.outer_iter() {
-            features.extend(self.forward(self.normalised(&image)).map_err(backend)?);
+        let mut features = Array2::zeros((images.shape()[0], self.n_features()));
+        for (image, mut features) in images.outer_iter().zip(features.outer_iter_mut()) {
+            let features = features.as_slice_mut().expect("a row of a new array is contiguous");
+            match &self.engine {
+                // A panic leaves no half-made state behind: every map is written before it is read.
+                Engine::Kernels(plan) => {
+                    plan.lock().unwrap_or_else(PoisonError::into_inner).run(&image, &mut [features])?;
+                }
+                Engine::Candle(network) => {
+                    let found = network.forward(network.normalised(&image)).map_err(backend)?;
+                    features.copy_from_slice(&found);
+                }
+            }
         }
-        let (n, found) = (images.shape()[0], features.len());
-        Array2::from_shape_vec((n, self.n_features()), features).map_err(|_| Error::Shape {
-            what: "features of resnet50",
-            wanted: format!("{n} x {}; this is a bug", self.n_features()),
-            found: found.to_string(),
-        })
+        Ok(features)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::extractor::random::random_resnet50;
+    use crate::rng::Rng;
+    use ndarray::Array3;
+
+    /// The greatest difference allowed, relative to the greatest feature.
+    const TOLERANCE: f32 = 1e-4;
+
+    #[test]
+    fn the_kernels_give_candles_features_at_every_tap() {
+        let bytes = random_resnet50(Tap::Layer4, 5).unwrap();
+        for (variant, normalisation) in
+            [(Variant::V1, Normalisation::Caffe), (Variant::V1_5, Normalisation::Imagenet)]
+        {
+            let spec = ResNetSpec { variant, normalisation, bn_eps: 1e-5, last_tap: Tap::Layer4 };
+            for (channels, rows, columns) in [(3, 61, 97), (1, 1, 1), (3, 2, 131)] {
+                let shape = ImageShape { channels, rows, columns };
+                let network = load_network("random", &bytes, &spec, Tap::Layer4, shape).unwrap();
+                let options = PlanOptions { taps: (0..5).collect(), n_threads: 2, isa: Isa::best() };
+                let mut plan = Plan::compile(&network, shape, &options).unwrap();
+                let mut candle = CandleResNet::new(&network, &spec, shape, Device::Cpu).unwrap();
+                let mut rng = Rng::new(rows as u64);
+                let image = Array3::from_shape_simple_fn((channels, rows, columns), || rng.below(256) as f32);
+                let lengths = plan.tap_shapes().iter().map(|tap| tap.iter().product());
+                let mut found: Vec<Vec<f32>> = lengths.map(|length| vec![f32::NAN; length]).collect();
+                let mut outputs: Vec<&mut [f32]> = found.iter_mut().map(Vec::as_mut_slice).collect();
+                plan.run(&image.view(), &mut outputs).unwrap();
+                for (tap, found) in found.iter().enumerate().rev() {
+                    candle.blocks.truncate(N_BLOCKS[..tap].iter().sum());
+                    let wanted = candle.forward(candle.normalised(&image.view())).unwrap();
+                    assert_eq!(found.len(), wanted.len());
+                    let greatest = wanted.iter().fold(0f32, |max, value| max.max(value.abs()));
+                    let error =
+                        found.iter().zip(&wanted).fold(0f32, |max, (f, w)| max.max((f - w).abs())) / greatest;
+                    assert!(
+                        greatest > 0.0 && error < TOLERANCE,
+                        "{variant:?}, tap {tap}, {shape:?}: {error:e}"
+                    );
+                }
+            }
+        }
     }
 }

@@ -305,8 +305,8 @@ fn an_earlier_tap_is_the_same_alone_as_beside_later_ones_and_costs_less() {
         let options = PlanOptions { taps: vec![tap], n_threads: 1, isa: Isa::best() };
         Plan::compile(&network, shape, &options).unwrap().products()
     };
-    for tap in 0..=3 {
-        assert_eq!(run(&network, &image, Isa::best(), 1, &[tap])[0], all[tap]);
+    for (tap, wanted) in all.iter().enumerate() {
+        assert_eq!(run(&network, &image, Isa::best(), 1, &[tap])[0], *wanted);
         assert!(tap == 0 || products(tap - 1) < products(tap));
     }
 }

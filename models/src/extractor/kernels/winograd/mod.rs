@@ -8,6 +8,7 @@ use super::isa::Kernels;
 use super::map::Map;
 use super::network::Convolution;
 use super::team::Team;
+use ndarray::Axis;
 use std::ops::Range;
 use transform::{Input, Output, POINTS, REACH, TILE, filter_1d};
 
@@ -75,22 +76,19 @@ impl Winograd {
         relu: bool,
     ) -> Winograd {
         let (n_in, n_out) = (convolution.n_in(), convolution.n_out());
-        let mut transformed = vec![[0f32; POINTS]; n_in * n_out];
-        for (idx, points) in transformed.iter_mut().enumerate() {
-            let weight = |y: usize, x: usize| f64::from(convolution.weight[[idx / n_in, idx % n_in, y, x]]);
-            let half: [[f64; REACH]; 3] =
-                std::array::from_fn(|x| filter_1d(std::array::from_fn(|y| weight(y, x))));
-            for row in 0..REACH {
-                for (column, value) in
-                    filter_1d(std::array::from_fn(|x| half[x][row])).into_iter().enumerate()
-                {
-                    points[row * REACH + column] = value as f32;
+        // `[POINTS][n_out * n_in]`
+        let mut transformed = vec![Vec::new(); POINTS];
+        for filter in convolution.weight.lanes(Axis(3)).into_iter().collect::<Vec<_>>().chunks_exact(3) {
+            let rows = [0, 1, 2].map(|y| filter_1d([0, 1, 2].map(|x| f64::from(filter[y][x]))));
+            for column in 0..REACH {
+                for (row, value) in filter_1d(rows.map(|row| row[column])).into_iter().enumerate() {
+                    transformed[row * REACH + column].push(value as f32);
                 }
             }
         }
         let mut weights = Vec::with_capacity(POINTS * input.channels * output.channels);
-        for point in 0..POINTS {
-            let element = |k: usize, j: usize| if k < n_in { transformed[j * n_in + k][point] } else { 0.0 };
+        for plane in &transformed {
+            let element = |k: usize, j: usize| if k < n_in { plane[j * n_in + k] } else { 0.0 };
             weights.extend(pack(input.channels, n_out, kernels.panel, element));
         }
         let mut bias = convolution.bias.clone();

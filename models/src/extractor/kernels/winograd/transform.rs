@@ -105,6 +105,7 @@ pub(in crate::extractor::kernels) fn filter_1d(g: [f64; 3]) -> [f64; REACH] {
 ///
 /// [`Vector`]'s contract; the pixels of `rows` and `columns` can be read, the points written, `channels` is a multiple of the lanes.
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "rows and columns of small matrices, read across")]
 pub(in crate::extractor::kernels) unsafe fn input<V: Vector>(tile: &Input) {
     let whole = tile.rows == [0, REACH] && tile.columns == [0, REACH];
     for channel in (0..tile.channels).step_by(V::LANES) {
@@ -145,6 +146,7 @@ pub(in crate::extractor::kernels) unsafe fn input<V: Vector>(tile: &Input) {
 ///
 /// [`Vector`]'s contract; the points can be read, the pixels of `rows` and `columns` written, `width` is a multiple of the lanes.
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "rows and columns of small matrices, read across")]
 pub(in crate::extractor::kernels) unsafe fn output<V: Vector>(tile: &Output) {
     for channel in (0..tile.width).step_by(V::LANES) {
         // SAFETY: pixels outside of the map are not written; the rest is the caller's promise.
