@@ -1,5 +1,5 @@
 # The two commands of the README: `make demo` and `make test`. Each installs the system packages that it needs.
-.PHONY: help setup build clients simulation demo test test-rust test-c test-fortran test-simulation test-python \
+.PHONY: help setup build clients simulation probes demo test test-rust test-c test-fortran test-simulation test-python \
         check lint bench install clean
 
 # Debian's Python, whose python3-zmq the tests use; a Python of pyenv or conda would not see it.
@@ -42,6 +42,10 @@ simulation: setup
 	cmake -S tests/simulation -B build/simulation -DCMAKE_BUILD_TYPE=Release
 	cmake --build build/simulation -j $(JOBS)
 
+probes: setup
+	cmake -S tests/e2e/probe -B build/e2e -DCMAKE_BUILD_TYPE=Release
+	cmake --build build/e2e -j $(JOBS)
+
 demo: $(BINARY) simulation
 	$(PYTHON) tests/simulation/demo.py --daemon $(BINARY) --simulation build/simulation
 
@@ -61,7 +65,7 @@ test-simulation: simulation
 	ctest --test-dir build/simulation --output-on-failure
 
 # The whole path: the daemon binary, the built C and Fortran programs, pyzmq.
-test-python: $(BINARY) clients simulation
+test-python: $(BINARY) clients probes simulation
 	$(PYTHON) -m unittest discover -v -s tests/wire -t tests/wire
 	$(PYTHON) -m unittest discover -v -s tests/e2e -t tests/e2e
 

@@ -134,7 +134,7 @@ class Probe:
         return Answer(answer)
 
     def classify(self, step, path):
-        return self.say(f"classify {step} {os.fsencode(path).hex()}")
+        return self.say(f"classify {step} x{os.fsencode(path).hex()}")
 
     def rewind(self, step):
         return self.say(f"rewind {step}")

@@ -3,10 +3,13 @@ lives on."""
 
 import os
 import signal
+import threading
 import unittest
 import zlib
 
-from harness import DaemonTest, png_from_lines
+import zmq
+
+from harness import DaemonTest, Probe, png_from_lines
 
 TIMEOUT, UNAVAILABLE, INVALID = 1, 2, 3
 # What a loaded machine may add to a time-out before the call is called late.
@@ -123,6 +126,36 @@ class ClientTest:
         probe = self.probe(self.language, daemon.service, "run")
         answer = probe.classify(1, "")
         self.assertEqual(answer.status, INVALID)
+
+
+class ForeignVersionTest(unittest.TestCase):
+    """A daemon of another protocol version, as PROTOCOL.md 5.1 lets it answer."""
+
+    def test_daemon_of_another_protocol_version_is_told_as_505(self):
+        router = zmq.Context.instance().socket(zmq.ROUTER)
+        router.setsockopt(zmq.LINGER, 0)
+        port = router.bind_to_random_port("tcp://127.0.0.1")
+
+        def answer():
+            frames = router.recv_multipart()
+            at = frames.index(b"") + 1
+            known = b"this daemon speaks ANOM2; update the client"
+            router.send_multipart(
+                frames[:at] + [b"ANOM1", frames[at + 2], b"505", b"unknown", b"nan", b"nan", frames[at + 5], b"other", known]
+            )
+
+        try:
+            for language in ("c", "fortran"):
+                thread = threading.Thread(target=answer)
+                thread.start()
+                probe = Probe(language, f"tcp://127.0.0.1:{port}", "run", timeout_ms=2000)
+                reply = probe.classify(5, "/images/5.png")
+                probe.close()
+                thread.join()
+                self.assertEqual((reply.status, reply.label, reply.step), (505, "unknown", 5))
+                self.assertLess(reply.ms, 2000)
+        finally:
+            router.close()
 
 
 class CClient(ClientTest, DaemonTest):

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0
  *
  * Does what its standard input says with one client, and prints one line for each: the tests drive it. A line is
- *     classify STEP HEXPATH | rewind STEP | ping
+ *     classify STEP xHEXPATH | rewind STEP | ping
  * and the answer
  *     STATUS LABEL ACTED RESTARTED STEP SCORE THRESHOLD MILLISECONDS INSTANCE
  */
@@ -55,7 +55,7 @@ int main(int argc, char **argv)
         memset(&verdict, 0, sizeof verdict);
         verdict.label = ANOMALYD_UNKNOWN;
         hex[0] = '\0';
-        if (sscanf(line, "classify %" SCNd64 " %8192s", &step, hex) == 2) {
+        if (sscanf(line, "classify %" SCNd64 " x%8192[0-9a-f]", &step, hex) >= 1) {
             from_hex(hex, path, sizeof path);
             anomalyd_classify(client, step, path, &verdict);
         } else if (sscanf(line, "rewind %" SCNd64, &step) == 1) {

@@ -40,10 +40,10 @@ program probe
       call system_clock(begun, rate)
       if (index(line, 'classify ') == 1) then
          read (line(10:), *) step, word
-         n = len_trim(word)/2
+         n = (len_trim(word) - 1)/2
          path = repeat(' ', n)
          do i = 1, n
-            read (word(2*i - 1:2*i), '(z2)') byte
+            read (word(2*i:2*i + 1), '(z2)') byte
             path(i:i) = achar(byte)
          end do
          call watch%classify(step, path, verdict, stat)
