@@ -46,6 +46,8 @@ cannot be judged (missing, damaged, forbidden ...), 5 no answer from the daemon,
     /// List, check and fetch the weights of extractors, and fitted models
     #[command(subcommand)]
     Models(ModelsCommand),
+    /// Make a pair of CURVE keys, for the daemon or for a client
+    Keygen(KeygenArgs),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -203,6 +205,9 @@ pub struct ClassifyArgs {
     /// One JSON object a line instead of text
     #[arg(long)]
     pub json: bool,
+    /// Keys.
+    #[command(flatten)]
+    pub keys: KeyArgs,
     /// Time for each image, in milliseconds
     #[arg(long, default_value_t = 60_000, value_name = "N")]
     pub timeout_ms: u64,
@@ -214,6 +219,25 @@ pub struct ClassifyArgs {
     pub device: String,
 }
 
+/// CURVE keys of a client.
+#[derive(Debug, Default, Args)]
+pub struct KeyArgs {
+    /// File with this client's CURVE keys, as `anomalyd keygen` writes it; default: a pair made for this call
+    #[arg(long, value_name = "FILE", env = "ANOMALYD_CLIENT_KEY_FILE")]
+    pub client_key: Option<PathBuf>,
+    /// File with the daemon's public CURVE key; default: the one in the endpoint file
+    #[arg(long, value_name = "FILE", env = "ANOMALYD_SERVER_KEY_FILE")]
+    pub server_key: Option<PathBuf>,
+}
+
+/// Arguments of `keygen`.
+#[derive(Debug, Args)]
+pub struct KeygenArgs {
+    /// The files are STEM.secret (mode 0600) and STEM.public
+    #[arg(value_name = "STEM")]
+    pub stem: PathBuf,
+}
+
 /// Arguments of `health`.
 #[derive(Debug, Args)]
 pub struct HealthArgs {
@@ -223,6 +247,9 @@ pub struct HealthArgs {
     /// Service socket of the daemon, which answers as well
     #[arg(long, value_name = "ENDPOINT")]
     pub endpoint: Option<String>,
+    /// Keys.
+    #[command(flatten)]
+    pub keys: KeyArgs,
     /// Time for the answer, in milliseconds
     #[arg(long, default_value_t = 2000, value_name = "N")]
     pub timeout_ms: u64,

@@ -1,8 +1,10 @@
 //! Asks a running daemon, by the client rules of PROTOCOL.md section 12; for `classify` and `health`.
 
+use crate::cli::KeyArgs;
 use crate::config::{ENDPOINT_FILE, Surroundings};
 use crate::fault::escaped;
 use crate::instance;
+use crate::security::{KeyPair, read_public_key};
 use anomalyd_proto::{EndpointFile, Reply, Request, RequestId, Socket};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -41,6 +43,27 @@ pub struct Found {
     pub endpoint: String,
     /// CURVE public key of the daemon; empty: no encryption.
     pub server_public_key: String,
+    /// CURVE keys of this client; `None`: a pair made for the call.
+    pub client_keys: Option<KeyPair>,
+}
+
+impl Found {
+    fn at(endpoint: String) -> Self {
+        Self { endpoint, server_public_key: String::new(), client_keys: None }
+    }
+
+    /// Reads the key files that the command line names.
+    ///
+    /// # Errors
+    ///
+    /// A file without a key, or with a secret that others can read.
+    pub fn with_keys(mut self, keys: &KeyArgs) -> anyhow::Result<Self> {
+        if let Some(path) = &keys.server_key {
+            self.server_public_key = read_public_key(path)?;
+        }
+        self.client_keys = keys.client_key.as_deref().map(KeyPair::read).transpose()?;
+        Ok(self)
+    }
 }
 
 /// Looks for a daemon: by `argument`, by `ANOMALYD_ENDPOINT` (service socket), by the file that `ANOMALYD_ENDPOINT_FILE`
@@ -60,14 +83,14 @@ pub fn find(
         Socket::Control => None,
     });
     if let Some(endpoint) = direct {
-        return Ok(Some(Found { endpoint, server_public_key: String::new() }));
+        return Ok(Some(Found::at(endpoint)));
     }
     if let Some(path) = variable("ANOMALYD_ENDPOINT_FILE") {
         return read_endpoint_file(Path::new(&path), socket).map(Some);
     }
     // The service socket answers STATUS as well.
     if let Some(endpoint) = variable("ANOMALYD_ENDPOINT") {
-        return Ok(Some(Found { endpoint, server_public_key: String::new() }));
+        return Ok(Some(Found::at(endpoint)));
     }
     let runtime_dir =
         variable("ANOMALYD_RUNTIME_DIR").map_or_else(|| surroundings.runtime_dir(), PathBuf::from);
@@ -89,7 +112,7 @@ fn read_endpoint_file(path: &Path, socket: Socket) -> Result<Found, ClientError>
     };
     let endpoint = endpoint
         .ok_or_else(|| failed(format!("the daemon on {} has no tcp:// endpoint for {host}", file.host)))?;
-    Ok(Found { endpoint: endpoint.to_owned(), server_public_key: file.server_public_key.clone() })
+    Ok(Found { server_public_key: file.server_public_key.clone(), ..Found::at(endpoint.to_owned()) })
 }
 
 fn process_exists(pid: u32) -> bool {
@@ -153,13 +176,9 @@ fn secure(socket: &zmq::Socket, found: &Found) -> Result<(), ClientError> {
     if found.server_public_key.is_empty() {
         return Ok(());
     }
-    let invalid = |error: zmq::Error| ClientError::Invalid(format!("CURVE: {error}"));
-    let key = zmq::z85_decode(&found.server_public_key)
-        .map_err(|error| ClientError::Invalid(format!("server_public_key of the endpoint file: {error}")))?;
-    let pair = zmq::CurveKeyPair::new().map_err(invalid)?;
-    socket.set_curve_serverkey(&key).map_err(invalid)?;
-    socket.set_curve_publickey(&pair.public_key).map_err(invalid)?;
-    socket.set_curve_secretkey(&pair.secret_key).map_err(invalid)
+    let pair = found.client_keys.clone().map_or_else(KeyPair::generate, Ok);
+    pair.and_then(|pair| pair.join(socket, &found.server_public_key))
+        .map_err(|error| ClientError::Invalid(format!("{error:#}")))
 }
 
 /// True when `event` is there, false when `deadline` has come.
@@ -186,7 +205,7 @@ mod tests {
     }
 
     fn at(endpoint: &str) -> Found {
-        Found { endpoint: endpoint.into(), server_public_key: String::new() }
+        Found::at(endpoint.to_owned())
     }
 
     #[test]

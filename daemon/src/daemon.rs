@@ -12,6 +12,7 @@ use crate::queue::Queue;
 use crate::replies::Replies;
 use crate::report::Report;
 use crate::runs::Runs;
+use crate::security::Gate;
 use crate::server::{self, Service};
 use crate::sockets::{Bound, Lock};
 use crate::wire::Wire;
@@ -39,6 +40,7 @@ pub struct Daemon {
     ended: Option<oneshot::Receiver<()>>,
     stall_timeout: Duration,
     // Last: they are given up after the sockets' threads have ended.
+    _gate: Option<Gate>,
     _context: zmq::Context,
     _locks: Vec<Lock>,
 }
@@ -107,7 +109,7 @@ impl Daemon {
             service_events: service_events.clone(),
             drain_timeout: config.drain_timeout,
         });
-        let Bound { context, service, control, locks, .. } = bound;
+        let Bound { context, service, control, gate, locks, .. } = bound;
         let max_message_bytes = usize::try_from(config.sockets.max_message_bytes)?;
         let service = Service {
             wire: Wire::new(service, Socket::Service, max_message_bytes, Arc::clone(&board)),
@@ -148,6 +150,7 @@ impl Daemon {
             control,
             ended: Some(ended),
             stall_timeout: config.stall_timeout,
+            _gate: gate,
             _context: context,
             _locks: locks,
         })

@@ -23,6 +23,7 @@ pub mod queue;
 pub mod replies;
 pub mod report;
 pub mod runs;
+pub mod security;
 pub mod server;
 pub mod sockets;
 pub mod wire;

@@ -1,5 +1,6 @@
 //! Binds the daemon's sockets: runtime directory, locks, permissions, limits, and the endpoints that clients are told.
 
+use crate::security::{Gate, KeyPair, SecurityConfig};
 use anyhow::{Context, bail, ensure};
 use rustix::fs::{FlockOperation, flock};
 use std::fs;
@@ -32,6 +33,8 @@ pub struct SocketsConfig {
     pub handshake_timeout: Duration,
     /// Time for the last replies to leave.
     pub linger: Duration,
+    /// Encryption; `None`: none.
+    pub security: Option<SecurityConfig>,
 }
 
 /// Bound sockets, ready to be handed to the threads that own them.
@@ -46,6 +49,10 @@ pub struct Bound {
     pub service_endpoints: Vec<String>,
     /// Endpoints under which clients reach the control socket.
     pub control_endpoints: Vec<String>,
+    /// CURVE public key of the daemon; empty: no encryption.
+    pub server_public_key: String,
+    /// Admits clients for as long as the sockets are there.
+    pub gate: Option<Gate>,
     /// Held for as long as the sockets are.
     pub locks: Vec<Lock>,
 }
@@ -59,6 +66,14 @@ impl Bound {
     pub fn bind(config: &SocketsConfig) -> anyhow::Result<Self> {
         prepare_runtime_dir(config)?;
         let context = zmq::Context::new();
+        let mut keys = None;
+        let mut gate = None;
+        if let Some(security) = &config.security {
+            keys = Some(KeyPair::read(&security.server_key_file)?);
+            if let Some(dir) = &security.client_keys_dir {
+                gate = Some(Gate::start(&context, dir.clone())?);
+            }
+        }
         let mut locks = Vec::new();
         let mut bind =
             |endpoints: &[String], receive_hwm: i32| -> anyhow::Result<(zmq::Socket, Vec<String>)> {
@@ -72,6 +87,9 @@ impl Bound {
                 socket.set_router_mandatory(false)?;
                 // Only where asked for: with it even 127.0.0.1 is reported as an address of version 6.
                 socket.set_ipv6(endpoints.iter().any(|endpoint| endpoint.contains('[')))?;
+                if let Some(keys) = &keys {
+                    keys.serve(&socket)?;
+                }
                 let published = endpoints
                     .iter()
                     .map(|endpoint| bind_one(&socket, endpoint, config, &mut locks))
@@ -81,7 +99,17 @@ impl Bound {
         // The service thread takes messages as they come; what waits in the socket is not yet counted by the queue.
         let (service, service_endpoints) = bind(&config.service, 100)?;
         let (control, control_endpoints) = bind(&config.control, 100)?;
-        Ok(Self { context, service, control, service_endpoints, control_endpoints, locks })
+        let server_public_key = keys.map(|keys| keys.public).unwrap_or_default();
+        Ok(Self {
+            context,
+            service,
+            control,
+            service_endpoints,
+            control_endpoints,
+            server_public_key,
+            gate,
+            locks,
+        })
     }
 }
 
@@ -258,6 +286,7 @@ mod tests {
             send_high_water_mark: 10,
             handshake_timeout: Duration::from_secs(1),
             linger: Duration::ZERO,
+            security: None,
         }
     }
 

@@ -28,7 +28,11 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts a daemon in `directory` with further settings (TOML), and waits until it is ready.
     pub(crate) fn start(directory: &Path, settings: &str) -> Self {
-        let process = spawn(directory, settings);
+        Self::wait_for(directory, spawn(directory, settings))
+    }
+
+    /// Waits until `process`, started in `directory`, is ready.
+    pub(crate) fn wait_for(directory: &Path, process: Child) -> Self {
         let mut daemon = Self { directory: directory.to_owned(), endpoints: HashMap::new(), process };
         let limit = Instant::now() + START_LIMIT;
         let pid = daemon.process.id().to_string();
@@ -121,6 +125,11 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
 
 /// Starts a daemon without waiting for it.
 pub(crate) fn spawn(directory: &Path, settings: &str) -> Child {
+    serve(directory, settings).spawn().unwrap()
+}
+
+/// The command that starts a daemon.
+pub(crate) fn serve(directory: &Path, settings: &str) -> Command {
     let config = directory.join("anomalyd.toml");
     let text = format!(
         "sockets.runtime_dir = {:?}\nsockets.endpoint_file = {:?}\npaths.roots = [{:?}]\n{settings}\n",
@@ -130,11 +139,9 @@ pub(crate) fn spawn(directory: &Path, settings: &str) -> Child {
     );
     fs::write(&config, text).unwrap();
     let log = fs::OpenOptions::new().create(true).append(true).open(directory.join("log")).unwrap();
-    command(&["serve", "--config", config.to_str().unwrap()])
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .unwrap()
+    let mut command = command(&["serve", "--config", config.to_str().unwrap()]);
+    command.stdout(Stdio::null()).stderr(log);
+    command
 }
 
 fn endpoints(path: &Path) -> HashMap<String, String> {

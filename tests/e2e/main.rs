@@ -10,3 +10,5 @@ mod lifecycle;
 mod models;
 mod overload;
 mod runs;
+mod security;
+mod systemd;

@@ -138,7 +138,7 @@ fn in_process(args: &ClassifyArgs, dir: &Path, tell: &mut dyn FnMut(Line)) -> an
 
 fn by_daemon(args: &ClassifyArgs, tell: &mut dyn FnMut(Line)) -> anyhow::Result<()> {
     let found = match find(args.endpoint.as_deref(), Socket::Service, &Surroundings::of_process()?) {
-        Ok(Some(found)) => found,
+        Ok(Some(found)) => found.with_keys(&args.keys)?,
         Ok(None) => bail!(
             "no daemon and no artefact to judge with: start `anomalyd serve`, give --endpoint or set ANOMALYD_ENDPOINT_FILE; or give --model \
              with a directory written by `anomalyd fit`"

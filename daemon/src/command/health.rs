@@ -39,7 +39,7 @@ pub(super) fn run(args: &HealthArgs) -> anyhow::Result<Exit> {
         (control, _) => find(control.as_deref(), Socket::Control, &surroundings),
     };
     let found = match found {
-        Ok(Some(found)) => found,
+        Ok(Some(found)) => found.with_keys(&args.keys)?,
         Ok(None) => {
             say(format_args!("CRITICAL - no daemon: no endpoint is given, and there is no endpoint file"));
             return Ok(Exit::HealthCritical);
@@ -106,10 +106,17 @@ fn judge(detail: &Detail, answered_in: Duration, args: &HealthArgs) -> (Exit, St
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::KeyArgs;
 
     fn judged(json: &str) -> (Exit, String) {
-        let args =
-            HealthArgs { control: None, endpoint: None, timeout_ms: 1000, warn_queue: 80, stall_s: 60.0 };
+        let args = HealthArgs {
+            control: None,
+            endpoint: None,
+            keys: KeyArgs::default(),
+            timeout_ms: 1000,
+            warn_queue: 80,
+            stall_s: 60.0,
+        };
         judge(&serde_json::from_str(json).unwrap(), Duration::from_millis(2), &args)
     }
 

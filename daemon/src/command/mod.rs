@@ -5,6 +5,7 @@ mod config;
 mod fit;
 mod health;
 mod images;
+mod keygen;
 mod models;
 mod serve;
 
@@ -65,6 +66,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
             log.start()?;
             models::run(&command)
         }
+        Command::Keygen(args) => keygen::run(&args),
         Command::Config(command) => config::run(&command),
     }
 }

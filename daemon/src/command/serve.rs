@@ -32,7 +32,7 @@ pub(super) fn run(args: &ServeArgs, log_flags: LogFlags) -> anyhow::Result<Exit>
         pid: std::process::id(),
         boot_id: instance::boot_id(),
         started_unix_s: instance::unix_seconds(),
-        server_public_key: String::new(),
+        server_public_key: bound.server_public_key.clone(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("tokio")?;
     let mut daemon = Daemon::start(&config, bound, instance.clone())?;

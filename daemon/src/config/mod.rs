@@ -5,6 +5,7 @@ pub mod raw;
 
 pub use layers::join;
 
+use crate::security::SecurityConfig;
 use crate::sockets::{SocketsConfig, ipc_path};
 use anomalyd_models::extractor::DeviceChoice;
 use anomalyd_models::image::{Crop, Limits, Preprocess};
@@ -149,7 +150,7 @@ impl Config {
     ///
     /// The first setting that lies outside its range or does not go with another, with what was found and what is expected.
     pub fn resolve(raw: &RawConfig, surroundings: &Surroundings) -> anyhow::Result<Self> {
-        let sockets = resolve_sockets(&raw.sockets, surroundings)?;
+        let sockets = resolve_sockets(&raw.sockets, &raw.security, surroundings)?;
         let mut roots = surroundings.paths(&raw.paths.roots);
         if roots.is_empty() {
             let tcp = sockets.service.iter().find(|endpoint| endpoint.starts_with("tcp://"));
@@ -256,7 +257,11 @@ pub fn resolve_log(raw: &raw::Log) -> anyhow::Result<LogConfig> {
     Ok(LogConfig { level: raw.level.clone(), format })
 }
 
-fn resolve_sockets(raw: &raw::Sockets, surroundings: &Surroundings) -> anyhow::Result<SocketsConfig> {
+fn resolve_sockets(
+    raw: &raw::Sockets,
+    security: &raw::Security,
+    surroundings: &Surroundings,
+) -> anyhow::Result<SocketsConfig> {
     let runtime_dir = surroundings.path(&raw.runtime_dir).unwrap_or_else(|| surroundings.runtime_dir());
     let in_runtime_dir = |name: &str| {
         let path = runtime_dir.join(name);
@@ -277,7 +282,19 @@ fn resolve_sockets(raw: &raw::Sockets, surroundings: &Surroundings) -> anyhow::R
     let socket_mode = u32::from_str_radix(&raw.socket_mode, 8)
         .ok()
         .filter(|mode| mode & !0o777 == 0 && mode & 0o600 == 0o600);
+    let client_keys_dir = surroundings.path(&security.client_keys_dir);
+    let security = match surroundings.path(&security.server_key_file) {
+        Some(server_key_file) => Some(SecurityConfig { server_key_file, client_keys_dir }),
+        None => {
+            ensure!(
+                client_keys_dir.is_none(),
+                "security.client_keys_dir needs security.server_key_file: make one with `anomalyd keygen`"
+            );
+            None
+        }
+    };
     Ok(SocketsConfig {
+        security,
         service,
         control,
         endpoint_file: surroundings
@@ -439,6 +456,7 @@ mod tests {
             ("[image]\ncrop = { rows = [2, 1], columns = [0, 1] }", "rows = [2, 1]"),
             ("[log]\nformat = \"xml\"", "expected \"text\" or \"json\""),
             ("[sockets]\nsocket_mode = \"rw\"", "octal"),
+            ("[security]\nclient_keys_dir = \"keys\"", "needs security.server_key_file"),
             ("[sockets]\ncontrol = [\"udp://x:1\"]", "udp://x:1"),
             ("[sockets]\nservice = [\"ipc://relative\"]", "ipc://relative"),
             ("[sockets]\nservice = [\"tcp://127.0.0.1:70000\"]", "70000"),

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub struct RawConfig {
     /// Where the daemon listens.
     pub sockets: Sockets,
+    /// Encryption, and the admission of clients.
+    pub security: Security,
     /// Requests that wait for a worker.
     pub queue: Queue,
     /// Threads that judge.
@@ -74,6 +76,17 @@ impl Default for Sockets {
             linger_ms: 1000,
         }
     }
+}
+
+/// Encryption, and the admission of clients.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Security {
+    /// File with the daemon's CURVE keys, as `anomalyd keygen` writes it, readable by its owner only. Empty: no encryption.
+    pub server_key_file: String,
+    /// Directory with the public key file (`*.public`) of each client that is admitted; read for each handshake. Empty: who
+    /// knows the daemon's public key is admitted. Needs `server_key_file`.
+    pub client_keys_dir: String,
 }
 
 /// Requests that wait for a worker.
