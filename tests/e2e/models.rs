@@ -12,9 +12,8 @@ fn fit(directory: &Path, name: &str, settings: &[&str]) -> PathBuf {
     for step in 0..44 {
         fs::write(images.join(format!("frame_{step}.ppm")), ppm(48, 48, step)).unwrap();
     }
-    let models = directory.join("models");
-    fs::create_dir_all(&models).unwrap();
-    let artefact = models.join(name);
+    // `models` is not there yet: fit makes it.
+    let artefact = directory.join("models").join(name);
     let mut arguments =
         vec!["fit", images.to_str().unwrap(), "--output", artefact.to_str().unwrap(), "--trees", "50"];
     arguments.extend(["--false-alarm-rate", "0.1", "--hold-out-every", "4"]);
@@ -87,6 +86,21 @@ fn equal_fits_give_equal_artefacts_and_an_existing_one_is_not_overwritten() {
             .unwrap();
     assert_eq!(again.status.code(), Some(2));
     assert!(String::from_utf8(again.stderr).unwrap().contains("is there already"));
+}
+
+#[test]
+fn output_that_cannot_be_written_is_refused_before_an_image_is_read() {
+    let directory = directory();
+    let file = directory.path().join("file");
+    fs::write(&file, "not a directory").unwrap();
+    // The images are not there either: that would be told first if images came first.
+    for output in [file.clone(), file.join("below"), directory.path().to_owned()] {
+        let fitted =
+            command(&["fit", "/nonexistent/images", "--output", output.to_str().unwrap()]).output().unwrap();
+        let said = String::from_utf8(fitted.stderr).unwrap();
+        assert_eq!(fitted.status.code(), Some(2), "{said}");
+        assert!(said.contains("--output") && said.contains(output.to_str().unwrap()), "{said}");
+    }
 }
 
 #[test]

@@ -24,6 +24,7 @@ pub(super) fn run(args: &FitArgs) -> anyhow::Result<Exit> {
     let params = params(args)?;
     let device: DeviceChoice = args.device.parse()?;
     let weights = open_store(&args.weights_dir)?;
+    make_room(&args.output)?;
     let mut files = expand(&args.paths)?;
     if let Some((first, last)) = args.range {
         let n_files = files.len();
@@ -79,6 +80,18 @@ pub(super) fn run(args: &FitArgs) -> anyhow::Result<Exit> {
     }
     say(format_args!("time       {:.1} s", start.elapsed().as_secs_f64()));
     Ok(Exit::Success)
+}
+
+/// Makes sure that the artefact can be written, before minutes are spent on it.
+fn make_room(output: &Path) -> anyhow::Result<()> {
+    ensure!(
+        std::fs::symlink_metadata(output).is_err(),
+        "--output {} is there already: remove it, or choose another directory",
+        output.display()
+    );
+    std::fs::create_dir_all(output)
+        .and_then(|()| std::fs::remove_dir(output))
+        .with_context(|| format!("--output {} cannot be made", output.display()))
 }
 
 /// Reads and decodes one file.
