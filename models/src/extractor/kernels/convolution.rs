@@ -109,7 +109,8 @@ impl GemmConvolution {
         // Few weights: a group of tiles meets them all while its activations stay close. Many: the activations of a large group
         // stay in the cache and the weights pass by once a group.
         let (group, panels) = if chunk_bytes <= kernels.cache / 2 {
-            (4, n_panels)
+            // With a residual the memory is the limit: a tile reads and writes its pixels from end to end.
+            (if self.residual.is_some() { 1 } else { 8 }, n_panels)
         } else {
             let tile_bytes = kernels.tile * chunk_depth * size_of::<f32>();
             ((kernels.cache / 2 / tile_bytes).max(1), n_panels.div_ceil(4))
@@ -149,6 +150,10 @@ impl GemmConvolution {
                         segments: chunk.segments,
                         depth: chunk.depth,
                         b: self.weights.at(channel * self.depth + chunk.b_row * kernels.panel),
+                        ahead: self.weights.at(channel * self.depth + chunk.b_row * kernels.panel),
+                        ahead_stride: 0,
+                        fetch: at(&self.output),
+                        fetch_stride: self.output.channels,
                         c: at(&self.output),
                         c_stride: self.output.channels,
                         accumulate: idx > 0,

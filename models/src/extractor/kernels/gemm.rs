@@ -23,6 +23,12 @@ pub(super) struct Tile {
     pub(super) depth: usize,
     /// The panel: `[segments * depth, panel width]`.
     pub(super) b: *const f32,
+    /// Weights needed soon, fetched towards the cache on the way: so many bytes further at each step of the sum. Never read.
+    pub(super) ahead: *const f32,
+    pub(super) ahead_stride: usize,
+    /// What will be written or read soon, row by row of the tile, fetched towards the cache at its beginning. Never read.
+    pub(super) fetch: *const f32,
+    pub(super) fetch_stride: usize,
     /// Outputs of the first pixel.
     pub(super) c: *mut f32,
     pub(super) c_stride: usize,

@@ -6,12 +6,14 @@
 use super::gemm::{Tile, finish};
 use super::vector::{Ymm, Zmm};
 use std::arch::asm;
-use std::arch::x86_64::{_mm256_setzero_ps, _mm512_setzero_ps};
+use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch, _mm256_setzero_ps, _mm512_setzero_ps};
 
 /// One step of the sum for all rows: `$at` displaces the activations, `$first` and `$second` the panel.
 macro_rules! step {
     ($low:literal $high:literal $value:literal, $at:literal $first:literal $second:literal; $(($row:tt $address:tt $x:tt $a:tt $y:tt $b:tt))*) => {
         concat!(
+            "prefetcht1 [{f}]\n",
+            "add {f}, {g}\n",
             "vmovups ", $low, ", [{b}+", $first, "]\n",
             "vmovups ", $high, ", [{b}+", $second, "]\n",
             $(
@@ -21,6 +23,24 @@ macro_rules! step {
             )*
         )
     };
+}
+
+/// Asks for the lines of row `row` of what is fetched and of the residual, while the sum is done; a register has `BYTES`.
+#[inline(always)]
+fn fetch<const BYTES: usize>(tile: &Tile, row: usize) {
+    for offset in (0..2 * BYTES).step_by(64) {
+        // SAFETY: a hint, which touches no memory.
+        unsafe {
+            if !tile.residual.is_null() {
+                let line = tile.residual.wrapping_add(row * tile.c_stride).wrapping_byte_add(offset);
+                _mm_prefetch::<_MM_HINT_T0>(line.cast());
+            }
+            if !tile.fetch.is_null() {
+                let line = tile.fetch.wrapping_add(row * tile.fetch_stride).wrapping_byte_add(offset);
+                _mm_prefetch::<_MM_HINT_T0>(line.cast());
+            }
+        }
+    }
 }
 
 /// A kernel of two registers by the rows listed: number, address, and the names and registers of the sums.
@@ -35,7 +55,8 @@ macro_rules! kernel {
         #[target_feature(enable = $feature)]
         pub(super) unsafe fn $name(tile: &Tile) {
             let stride = tile.a_stride * size_of::<f32>();
-            let mut b = tile.b;
+            let (mut b, mut ahead) = (tile.b, tile.ahead);
+            $(fetch::<{ size_of::<$vector>() }>(tile, $row);)*
             $(let (mut $x, mut $y) = ($zero(), $zero());)*
             for segment in 0..tile.segments {
                 let a = tile.a.wrapping_add(segment * tile.segment_stride);
@@ -72,12 +93,15 @@ macro_rules! kernel {
                         t = in(reg) 3 * stride,
                         b = inout(reg) b,
                         k = inout(reg) tile.depth => _,
+                        f = inout(reg) ahead,
+                        g = in(reg) tile.ahead_stride,
                         $(inout($a) $x, inout($b) $y,)*
                         out($low) _, out($high) _, out($value) _,
                         options(readonly, nostack)
                     );
                 }
             }
+            let _ = (b, ahead);
             // SAFETY: the rows listed are the tile's, by the caller's promise.
             unsafe {
                 $(

@@ -16,6 +16,15 @@ use transform::{Input, Output, POINTS, REACH, TILE, filter_1d};
 /// lines of the cache.
 const SKEW: usize = 48;
 
+/// Bytes of transformed inputs that a block has at least.
+const LEAST_BLOCK: usize = 256 << 10;
+
+/// Bytes of weights beyond which they pass by once for all tiles.
+const MANY_WEIGHTS: usize = 4 << 20;
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
 /// How the work is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
@@ -94,10 +103,14 @@ impl Winograd {
         let mut bias = convolution.bias.clone();
         bias.resize(output.channels, 0.0);
         let n_tiles = input.rows.div_ceil(TILE) * input.columns.div_ceil(TILE);
-        let block =
-            kernels.cache / 2 / (POINTS * input.channels * size_of::<f32>()) / kernels.tile * kernels.tile;
-        let order =
-            if block >= 2 * kernels.tile && n_tiles > block { Order::Blocks(block) } else { Order::Planes };
+        // Measured: where the weights stay in the core's cache, small blocks leave them there; where they pass by once a block, larger
+        // ones pay; where they are many, they must pass by only once.
+        let weight_bytes = size_of_val(weights.as_slice());
+        let share = if weight_bytes <= kernels.cache / 2 { 8 } else { 4 };
+        let bytes = (kernels.cache / share).max(LEAST_BLOCK);
+        let block = bytes / (POINTS * input.channels * size_of::<f32>()) / kernels.tile * kernels.tile;
+        let few = weight_bytes <= MANY_WEIGHTS && block >= 2 * kernels.tile && n_tiles > block;
+        let order = if few { Order::Blocks(block) } else { Order::Planes };
         Winograd {
             input,
             output,
@@ -124,6 +137,13 @@ impl Winograd {
 
     fn tiles_across(&self) -> usize {
         self.input.columns.div_ceil(TILE)
+    }
+
+    /// Position of a pixel of tile `tile` in the output map, if it lies there.
+    fn pixel(&self, tile: usize, [row, column]: [usize; 2]) -> Option<usize> {
+        let (row, column) =
+            (tile / self.tiles_across() * TILE + row, tile % self.tiles_across() * TILE + column);
+        (row < self.output.rows && column < self.output.columns).then(|| self.output.at(row, column))
     }
 
     /// Values of scratch memory: for each thread, and for all together.
@@ -167,7 +187,16 @@ impl Winograd {
                         self.transform_input(kernels, arena, &planes, first, 0..n);
                         for panel in 0..n_panels {
                             for point in 0..POINTS {
-                                self.multiply(kernels, &planes, point, panel, 0);
+                                // The outputs are far away until they are written: each product fetches one pixel of each tile.
+                                let fetch = if point < TILE * TILE {
+                                    self.pixel(first, [point / TILE, point % TILE])
+                                        .map_or(std::ptr::null(), |at| {
+                                            arena.at(at + panel * kernels.panel).cast_const()
+                                        })
+                                } else {
+                                    std::ptr::null()
+                                };
+                                self.multiply(kernels, &planes, point, panel, 0, fetch);
                             }
                             self.transform_output(kernels, arena, &planes, first, 0..n, panel);
                         }
@@ -186,7 +215,9 @@ impl Winograd {
                 team.run(POINTS * n_panels, &|task, _| {
                     let (point, panel) = (task / n_panels, task % n_panels);
                     // SAFETY: tasks write different planes or panels.
-                    unsafe { self.multiply(kernels, planes, point, panel, panel * kernels.panel) }
+                    unsafe {
+                        self.multiply(kernels, planes, point, panel, panel * kernels.panel, std::ptr::null())
+                    }
                 });
                 team.run(some.count(), &|task, _| {
                     let (first, n) = some.tile(task);
@@ -243,11 +274,18 @@ impl Winograd {
         point: usize,
         panel: usize,
         channel: usize,
+        fetch: *const f32,
     ) {
-        let depth = self.input.channels;
+        let (depth, fetch_stride) = (self.input.channels, TILE * self.output.channels);
+        let weights = self.weights.at((point * self.output.channels + panel * kernels.panel) * depth);
         let tiling = Tiling::new(planes.tiles, kernels.tile);
+        // The panel multiplied next (beyond the last, its own end): its lines, or every other where one tile must fetch them all.
+        let per_tile = if tiling.count() == 1 { 2 * LINE } else { LINE };
         for idx in 0..tiling.count() {
             let (first, n) = tiling.tile(idx);
+            let fetched = idx * depth * per_tile / size_of::<f32>();
+            let ahead = weights.wrapping_add(depth * kernels.panel + fetched).cast_const();
+            let ahead_stride = if fetched < depth * kernels.panel { per_tile } else { 0 };
             // SAFETY: `n` rows from `first` on lie in the planes.
             unsafe {
                 kernels.gemm[n - 1](&Tile {
@@ -256,7 +294,11 @@ impl Winograd {
                     segment_stride: 0,
                     segments: 1,
                     depth,
-                    b: self.weights.at((point * self.output.channels + panel * kernels.panel) * depth),
+                    b: weights,
+                    ahead,
+                    ahead_stride,
+                    fetch: if fetch.is_null() { fetch } else { fetch.wrapping_add(first * fetch_stride) },
+                    fetch_stride,
                     c: planes.products.add(point * planes.product_stride + first * planes.width + channel),
                     c_stride: planes.width,
                     accumulate: false,

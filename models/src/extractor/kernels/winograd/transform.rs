@@ -99,43 +99,65 @@ pub(in crate::extractor::kernels) fn filter_1d(g: [f64; 3]) -> [f64; REACH] {
     [g[0], at(p, n_p), at(-p, n_p), at(q, n_q), at(-q, n_q), g[2]]
 }
 
+// Rows and columns below are written out by macros: as loops they stay in memory, and a closure that is not inlined loses the
+// instruction set.
+
 /// Transforms an input tile: `B^T d B`.
 ///
 /// # Safety
 ///
 /// [`Vector`]'s contract; the pixels of `rows` and `columns` can be read, the points written, `channels` is a multiple of the lanes.
 #[inline(always)]
-#[allow(clippy::needless_range_loop, reason = "rows and columns of small matrices, read across")]
 pub(in crate::extractor::kernels) unsafe fn input<V: Vector>(tile: &Input) {
     let whole = tile.rows == [0, REACH] && tile.columns == [0, REACH];
     for channel in (0..tile.channels).step_by(V::LANES) {
+        let from = tile.from.wrapping_add(channel);
+        macro_rules! pixel {
+            ($row:literal, $column:literal) => {
+                if whole
+                    || ((tile.rows[0]..tile.rows[1]).contains(&$row)
+                        && (tile.columns[0]..tile.columns[1]).contains(&$column))
+                {
+                    V::load(from.wrapping_add($row * tile.row_stride + $column * tile.channels))
+                } else {
+                    V::splat(0.0)
+                }
+            };
+        }
+        macro_rules! column {
+            ($column:literal) => {
+                input_1d::<V>([
+                    pixel!(0, $column),
+                    pixel!(1, $column),
+                    pixel!(2, $column),
+                    pixel!(3, $column),
+                    pixel!(4, $column),
+                    pixel!(5, $column),
+                ])
+            };
+        }
         // SAFETY: pixels outside of the map are not read; the rest is the caller's promise.
         unsafe {
-            let load = |row: usize, column: usize| {
-                V::load(tile.from.wrapping_add(row * tile.row_stride + column * tile.channels + channel))
-            };
-            let mut half = [[V::splat(0.0); REACH]; REACH];
-            for column in 0..REACH {
-                let mut d = [V::splat(0.0); REACH];
-                if whole {
-                    d = std::array::from_fn(|row| load(row, column));
-                } else if (tile.columns[0]..tile.columns[1]).contains(&column) {
-                    for (row, value) in d.iter_mut().enumerate() {
-                        if (tile.rows[0]..tile.rows[1]).contains(&row) {
-                            *value = load(row, column);
-                        }
-                    }
-                }
-                let d = input_1d(d);
-                for row in 0..REACH {
-                    half[row][column] = d[row];
-                }
+            let half = [column!(0), column!(1), column!(2), column!(3), column!(4), column!(5)];
+            macro_rules! row {
+                ($row:literal) => {
+                    let [c0, c1, c2, c3, c4, c5] = &half;
+                    let points = input_1d::<V>([c0[$row], c1[$row], c2[$row], c3[$row], c4[$row], c5[$row]]);
+                    let to = tile.to.add($row * REACH * tile.point_stride + channel);
+                    points[0].store(to);
+                    points[1].store(to.add(tile.point_stride));
+                    points[2].store(to.add(2 * tile.point_stride));
+                    points[3].store(to.add(3 * tile.point_stride));
+                    points[4].store(to.add(4 * tile.point_stride));
+                    points[5].store(to.add(5 * tile.point_stride));
+                };
             }
-            for (row, values) in half.into_iter().enumerate() {
-                for (column, value) in input_1d(values).into_iter().enumerate() {
-                    value.store(tile.to.add((row * REACH + column) * tile.point_stride + channel));
-                }
-            }
+            row!(0);
+            row!(1);
+            row!(2);
+            row!(3);
+            row!(4);
+            row!(5);
         }
     }
 }
@@ -146,27 +168,43 @@ pub(in crate::extractor::kernels) unsafe fn input<V: Vector>(tile: &Input) {
 ///
 /// [`Vector`]'s contract; the points can be read, the pixels of `rows` and `columns` written, `width` is a multiple of the lanes.
 #[inline(always)]
-#[allow(clippy::needless_range_loop, reason = "rows and columns of small matrices, read across")]
 pub(in crate::extractor::kernels) unsafe fn output<V: Vector>(tile: &Output) {
     for channel in (0..tile.width).step_by(V::LANES) {
+        let from = tile.from.wrapping_add(channel);
+        macro_rules! column {
+            ($column:literal) => {
+                output_1d::<V>([
+                    V::load(from.add($column * tile.point_stride)),
+                    V::load(from.add((REACH + $column) * tile.point_stride)),
+                    V::load(from.add((2 * REACH + $column) * tile.point_stride)),
+                    V::load(from.add((3 * REACH + $column) * tile.point_stride)),
+                    V::load(from.add((4 * REACH + $column) * tile.point_stride)),
+                    V::load(from.add((5 * REACH + $column) * tile.point_stride)),
+                ])
+            };
+        }
         // SAFETY: pixels outside of the map are not written; the rest is the caller's promise.
         unsafe {
-            let load = |point: usize| V::load(tile.from.add(point * tile.point_stride + channel));
             let bias = V::load(tile.bias.add(channel));
             let floor = V::splat(if tile.relu { 0.0 } else { f32::NEG_INFINITY });
-            let mut half = [[V::splat(0.0); REACH]; TILE];
-            for column in 0..REACH {
-                let m = output_1d::<V>(std::array::from_fn(|row| load(row * REACH + column)));
-                for row in 0..TILE {
-                    half[row][column] = m[row];
-                }
+            let half = [column!(0), column!(1), column!(2), column!(3), column!(4), column!(5)];
+            macro_rules! row {
+                ($row:literal) => {
+                    if $row < tile.rows {
+                        let [c0, c1, c2, c3, c4, c5] = &half;
+                        let pixels =
+                            output_1d::<V>([c0[$row], c1[$row], c2[$row], c3[$row], c4[$row], c5[$row]]);
+                        let to = tile.to.wrapping_add($row * tile.row_stride + channel);
+                        for (column, value) in pixels.into_iter().enumerate().take(tile.columns) {
+                            floor.max(value.add(bias)).store(to.add(column * tile.pixel_stride));
+                        }
+                    }
+                };
             }
-            for (row, values) in half.into_iter().enumerate().take(tile.rows) {
-                let to = tile.to.add(row * tile.row_stride + channel);
-                for (column, value) in output_1d(values).into_iter().enumerate().take(tile.columns) {
-                    floor.max(value.add(bias)).store(to.add(column * tile.pixel_stride));
-                }
-            }
+            row!(0);
+            row!(1);
+            row!(2);
+            row!(3);
         }
     }
 }
