@@ -4,6 +4,7 @@ use super::nodes::{LEAF, Node, average_path_length};
 use super::samples::Samples;
 use super::twins::{Twins, not_finite, varies};
 use crate::Result;
+use crate::finite::overflow_of;
 use crate::rng::Rng;
 use std::rc::Rc;
 
@@ -40,6 +41,7 @@ pub(super) struct Grower<'a, S> {
     sample_size: usize,
     max_depth: u32,
     rows: Vec<u32>,
+    /// Values of the column drawn last, in the order of the node's rows.
     values: Vec<f32>,
     pending: Vec<Pending>,
 }
@@ -162,22 +164,20 @@ impl<'a, S: Samples> Grower<'a, S> {
     /// The least and the greatest of the gathered values.
     fn range(&self, node: &Pending, column: u32) -> Result<(f32, f32)> {
         const LANES: usize = 8;
-        const EXPONENT: u32 = 0x7F80_0000;
         let mut least = [f32::INFINITY; LANES];
         let mut greatest = [f32::NEG_INFINITY; LANES];
-        let mut finite = true;
+        let mut overflow = [0u32; LANES];
         let mut add = |piece: &[f32]| {
             for (lane, &value) in piece.iter().enumerate() {
                 least[lane] = if value < least[lane] { value } else { least[lane] };
                 greatest[lane] = if value > greatest[lane] { value } else { greatest[lane] };
-                finite &= value.to_bits() & EXPONENT != EXPONENT;
+                overflow[lane] |= overflow_of(value);
             }
         };
-        let pieces = self.values.chunks_exact(LANES);
-        let remainder = pieces.remainder();
-        pieces.for_each(&mut add);
+        let (pieces, remainder) = self.values.as_chunks::<LANES>();
+        pieces.iter().for_each(|piece| add(piece));
         add(remainder);
-        if !finite {
+        if overflow.into_iter().fold(0, |all, bits| all | bits) >> 31 == 1 {
             let position = self.values.iter().position(|v| !v.is_finite()).unwrap_or(0);
             let row = self.rows[node.start as usize + position];
             return Err(not_finite(self.samples, row as usize, column));

@@ -133,22 +133,21 @@ impl Fit for IsolationForestParams {
     /// Fits on `[n, n_features]`, row-major or column-major without a copy; errors as in
     /// [`fit_rows`](IsolationForestParams::fit_rows).
     fn fit(&self, samples: ArrayView2<'_, f32>, seed: u64) -> Result<IsolationForest> {
-        if let Some(rows) = lines(&samples, Axis(0)) {
+        if let Some(rows) = contiguous_rows(&samples) {
             return self.fit_rows(&rows, seed);
         }
-        if let Some(columns) = lines(&samples, Axis(1)) {
-            return self.fit_samples(&Columns(columns), seed);
+        let n_rows = samples.nrows();
+        if let Some(values) = samples.reversed_axes().to_slice() {
+            return self.fit_samples(&Columns { values, n_rows }, seed);
         }
         let samples = samples.as_standard_layout();
-        let rows = lines(&samples.view(), Axis(0)).expect("rows of the standard layout are contiguous");
+        let rows = contiguous_rows(&samples.view()).expect("rows of the standard layout are contiguous");
         self.fit_rows(&rows, seed)
     }
 }
 
-/// The lines along `axis`, if each is contiguous.
-fn lines<'a>(samples: &ArrayView2<'a, f32>, axis: Axis) -> Option<Vec<&'a [f32]>> {
-    let n_lines = samples.len_of(axis);
-    (0..n_lines).map(|line_idx| samples.index_axis_move(axis, line_idx).to_slice()).collect()
+fn contiguous_rows<'a>(samples: &ArrayView2<'a, f32>) -> Option<Vec<&'a [f32]>> {
+    (0..samples.nrows()).map(|row_idx| samples.index_axis_move(Axis(0), row_idx).to_slice()).collect()
 }
 
 /// A fitted isolation forest.
