@@ -28,8 +28,9 @@ setup:
 build: $(BINARY) clients simulation
 
 .PHONY: $(BINARY)
+# With the tests, so that the dependencies are built once: alone, the binary would want candle with other features of its crates.
 $(BINARY): setup
-	$(CARGO) build --release --locked -p anomalyd
+	$(CARGO) build --release --locked --workspace --tests
 
 clients: setup
 	cmake -S client-c -B build/client-c -DCMAKE_BUILD_TYPE=Release -DANOMALYD_BUILD_TESTS=ON
