@@ -30,3 +30,19 @@ def relu_samples(n_rows=N_ROWS, n_features=N_FEATURES, n_odd=N_ODD, first_row=0)
     dead = np.where(odd, (per_column >> np.uint64(16)) % np.uint64(4) == 0, per_column % np.uint64(4) == 0)
     value[dead] = 0
     return (value / (1 << 21)).astype(np.float32)
+
+
+def wide_samples(n_rows, n_features=921_600):
+    """float32 [n_rows, n_features] for benchmarks, as `samples/wide.rs` makes them: 67 % zeros, 23 % of the columns dead."""
+    columns = np.arange(n_features, dtype=np.uint64)
+    part = np.uint64(0x1FFFFF)
+    out = np.zeros((n_rows, n_features), dtype=np.float32)
+    with np.errstate(over="ignore"):
+        dead = mix((columns + np.uint64(1)) * GOLDEN_GAMMA ^ np.uint64(0x5EED)) % np.uint64(100) < np.uint64(23)
+        for row in range(n_rows):
+            bits = mix((np.uint64(row * n_features + 1) + columns) * GOLDEN_GAMMA)
+            total = (bits & part) + ((bits >> np.uint64(21)) & part) + ((bits >> np.uint64(42)) & part)
+            value = np.maximum(total.astype(np.int64) - 3 * (1 << 20) - 200_000, 0)
+            value[dead] = 0
+            out[row] = value / (1 << 21)
+    return out
