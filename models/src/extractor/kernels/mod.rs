@@ -6,7 +6,7 @@
 //! instruction sets they differ by rounding.
 //!
 //! This is the one folder of the crate with unsafe code: vector instructions, and maps that threads fill together. Each kernel is
-//! written once over [`vector::Vector`] and compiled for every instruction set in `isa.rs`.
+//! written once over `vector::Vector` and compiled for every instruction set in `isa.rs`.
 #![allow(unsafe_code, reason = "vector instructions need raw addresses; see above")]
 #![deny(clippy::undocumented_unsafe_blocks)]
 
