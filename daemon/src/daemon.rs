@@ -4,6 +4,7 @@ use crate::board::{Board, State};
 use crate::config::Config;
 use crate::control::{self, Control, Operations};
 use crate::fault::Fault;
+use crate::heat_map_dir::HeatMapDir;
 use crate::judge::ImageJudge;
 use crate::mailbox::{Sender, mailbox};
 use crate::models_store::ModelsStore;
@@ -91,6 +92,7 @@ impl Daemon {
                 OnlineMethod::OneStepAhead => "one_step_ahead",
             },
             models: Arc::clone(&models),
+            heat_map_dir: config.heat_map_dir.as_deref().map(HeatMapDir::open).transpose()?,
         });
         let board = Arc::new(Board::new(instance));
         let queue = Arc::new(Queue::new(config.queue_capacity, config.queue_max_bytes));

@@ -3,6 +3,7 @@
 use crate::fault::Fault;
 use anomalyd_proto::{Status, Verdict};
 use serde::Serialize;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// One request that needs a worker.
@@ -31,6 +32,8 @@ pub enum Task {
         subject: Subject,
         /// The option `model`.
         model: Option<String>,
+        /// Whether the reply is to have a heat map.
+        wants_heat_map: bool,
     },
     /// Forget the images of later steps.
     Rewind,
@@ -77,6 +80,8 @@ pub struct Answer {
     pub text: String,
     /// A JSON object, or empty.
     pub detail: String,
+    /// A PNG file, or empty.
+    pub heat_map: Arc<[u8]>,
 }
 
 impl Answer {
@@ -89,6 +94,7 @@ impl Answer {
             threshold: f64::NAN,
             text: text.into(),
             detail: String::new(),
+            heat_map: Arc::default(),
         }
     }
 
@@ -120,7 +126,11 @@ pub(crate) mod tests {
             deadline: received + Duration::from_secs(3600),
             run: run.into(),
             step,
-            task: Task::Classify { subject: Subject::Path(b"/image.png".to_vec()), model: None },
+            task: Task::Classify {
+                subject: Subject::Path(b"/image.png".to_vec()),
+                model: None,
+                wants_heat_map: false,
+            },
         }
     }
 

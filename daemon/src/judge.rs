@@ -2,6 +2,7 @@
 //! values and the models' meet.
 
 use crate::fault::{Fault, escaped};
+use crate::heat_map_dir::HeatMapDir;
 use crate::instance::hex;
 use crate::job::{Answer, Job, Subject, Task};
 use crate::models_store::ModelsStore;
@@ -9,6 +10,7 @@ use crate::paths::Roots;
 use crate::runs::Runs;
 use crate::worker::Judge;
 use anomalyd_models::image::{Decoded, ImageError, ImageErrorKind, Limits, decode};
+use anomalyd_models::online::HeatMap;
 use anomalyd_models::{Error, Judgement, Label};
 use anomalyd_proto::{Status, Verdict};
 use serde::Serialize;
@@ -29,6 +31,8 @@ pub struct ImageJudge {
     pub method: &'static str,
     /// The fitted models.
     pub models: Arc<ModelsStore>,
+    /// Directory that the heat maps of alarms are written to.
+    pub heat_map_dir: Option<HeatMapDir>,
 }
 
 /// The JSON detail of a verdict, PROTOCOL.md section 9.
@@ -50,6 +54,8 @@ pub struct Detail {
     pool: Option<PoolDetail>,
     #[serde(rename = "box", skip_serializing_if = "Option::is_none")]
     region: Option<[usize; 4]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    heat_map_file: Option<String>,
     forgot: usize,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     reproducible: bool,
@@ -92,28 +98,45 @@ struct Taken {
 }
 
 impl ImageJudge {
-    fn classify(&self, job: &Job, subject: &Subject, model: Option<&str>) -> Result<Answer, Fault> {
+    fn classify(
+        &self,
+        job: &Job,
+        subject: &Subject,
+        model: Option<&str>,
+        wants_heat_map: bool,
+    ) -> Result<Answer, Fault> {
         let begun = Instant::now();
         // A wrong model is told before the image is looked at.
         let model = if job.run.is_empty() { Some(self.models.find(model)?) } else { None };
         let taken = take(subject, &self.roots, &self.limits)?;
         let judging = Instant::now();
-        let (judgement, model, evicted) = match &model {
+        let (judgement, model, heat_map, evicted) = match &model {
             Some(model) => {
                 let judgement = model.pipeline().judge(&taken.decoded).map_err(|error| fault_of(&error))?;
                 (
                     judgement,
                     Some(ModelDetail { name: model.name.clone(), sha256: model.sha256().to_owned() }),
                     None,
+                    None,
                 )
             }
             None => {
                 let work = |run: &mut anomalyd_models::online::OnlineRun| {
-                    run.judge(job.step, &taken.decoded).map_err(|error| fault_of(&error))
+                    let judgement = run.judge(job.step, &taken.decoded).map_err(|error| fault_of(&error))?;
+                    let kept = self.heat_map_dir.is_some() && judgement.verdict.label == Label::Anomalous;
+                    let heat_map = if wants_heat_map || kept { run.heat_map(&taken.decoded) } else { None };
+                    Ok((judgement, heat_map))
                 };
-                let (judgement, evicted) = self.runs.with(&job.run, work)?;
-                (judgement, None, evicted)
+                let ((judgement, heat_map), evicted) = self.runs.with(&job.run, work)?;
+                (judgement, None, heat_map, evicted)
             }
+        };
+        let heat_map = heat_map.and_then(|map| encoded(&map)).unwrap_or_default();
+        let heat_map_file = match &self.heat_map_dir {
+            Some(dir) if judgement.verdict.label == Label::Anomalous && !heat_map.is_empty() => {
+                dir.keep(&job.run, job.step, &heat_map)
+            }
+            _ => None,
         };
         let detail = Detail {
             method: Some(if model.is_some() { "model" } else { self.method }),
@@ -130,6 +153,7 @@ impl ImageJudge {
             model,
             pool: judgement.pool.map(|pool| PoolDetail { size: pool.size, needed: pool.needed }),
             region: judgement.region,
+            heat_map_file,
             forgot: judgement.forgot,
             reproducible: judgement.reproducible,
         };
@@ -153,6 +177,7 @@ impl ImageJudge {
             verdict,
             score: judgement.verdict.score,
             threshold: judgement.verdict.threshold,
+            heat_map: if wants_heat_map { heat_map.into() } else { Arc::default() },
             ..Answer::done(text).with_detail(&detail)
         };
         Ok(answer)
@@ -173,7 +198,9 @@ impl ImageJudge {
 impl Judge for ImageJudge {
     fn judge(&self, job: &Job) -> Answer {
         let result = match &job.task {
-            Task::Classify { subject, model } => self.classify(job, subject, model.as_deref()),
+            Task::Classify { subject, model, wants_heat_map } => {
+                self.classify(job, subject, model.as_deref(), *wants_heat_map)
+            }
             Task::Rewind => self.rewind(job),
         };
         result.unwrap_or_else(|fault| {
@@ -207,6 +234,11 @@ fn take(subject: &Subject, roots: &Roots, limits: &Limits) -> Result<Taken, Faul
     let decoded = decode(&bytes, limits).map_err(|error| image_fault(&error, &name))?;
     let (rows, columns, _) = decoded.pixels.dim();
     Ok(Taken { decoded, detail: ImageDetail { sha256, rows, columns }, read, decode: start.elapsed() })
+}
+
+/// The heat map as a PNG file. A picture that fails does not make a verdict fail: the log says so.
+fn encoded(map: &HeatMap) -> Option<Vec<u8>> {
+    map.to_png().inspect_err(|error| tracing::warn!(%error, "no heat map")).ok()
 }
 
 /// The fault of an image that could not be taken; `name` says which.

@@ -11,6 +11,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod fault;
+pub mod heat_map_dir;
 pub mod instance;
 pub mod job;
 pub mod judge;

@@ -3,6 +3,10 @@
 use crate::job::Answer;
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+/// Newest replies of a run that are remembered with their heat maps: a retry comes soon.
+const HEAT_MAPS_KEPT: usize = 4;
 
 /// Requests in work and replies given, by run and request id.
 #[derive(Debug)]
@@ -90,6 +94,8 @@ impl Replies {
 
     /// Tells what a request was answered. Only what was done is remembered: a request that failed has changed nothing, and
     /// its retry may succeed.
+    ///
+    /// Heat maps are large: the newest few of a run are kept, and later retries are answered without.
     pub fn end(&mut self, run: &str, id: &[u8], answer: &Answer) {
         let per_run = self.per_run;
         let Some(replies) = self.runs.get_mut(run) else { return };
@@ -100,6 +106,12 @@ impl Replies {
         let Some(entry) = replies.entries.get_mut(id) else { return };
         entry.state = EntryState::Answered(Box::new(answer.clone()));
         replies.answered.push_back(id.to_vec());
+        let older = replies.answered.iter().rev().nth(HEAT_MAPS_KEPT);
+        if let Some(Entry { state: EntryState::Answered(answer), .. }) =
+            older.and_then(|id| replies.entries.get_mut(id))
+        {
+            answer.heat_map = Arc::default();
+        }
         if replies.answered.len() > per_run
             && let Some(oldest) = replies.answered.pop_front()
         {
@@ -146,6 +158,19 @@ mod tests {
         (answer.score, answer.threshold) = (1.0, 2.0);
         replies.end("a", b"1", &answer);
         assert_eq!(replies.look_up("a", b"1", &CONTENT), Known::Answered(answer));
+    }
+
+    #[test]
+    fn only_the_newest_heat_maps_are_kept() {
+        let mut replies = Replies::new(4, 64);
+        for step in 0..10u8 {
+            replies.begin("a", &[step], CONTENT, step.into(), 7);
+            replies.end("a", &[step], &Answer { heat_map: [step].into(), ..Answer::done("x") });
+        }
+        for step in 0..10u8 {
+            let Known::Answered(answer) = replies.look_up("a", &[step], &CONTENT) else { panic!("{step}") };
+            assert_eq!(!answer.heat_map.is_empty(), step >= 6, "{step}");
+        }
     }
 
     #[test]

@@ -273,7 +273,7 @@ fn task_of(request: Request) -> Result<Task, Fault> {
                     ));
                 }
             };
-            Ok(Task::Classify { subject, model })
+            Ok(Task::Classify { subject, model, wants_heat_map: request.options.wants_heat_map() })
         }
         (command, _) => {
             Err(Fault::new(Status::Malformed, format!("{command} without a subject: send path or image")))

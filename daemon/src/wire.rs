@@ -136,6 +136,7 @@ impl Wire {
             threshold: answer.threshold,
             text: answer.text.clone(),
             detail: answer.detail.clone().into_bytes(),
+            heat_map: answer.heat_map.to_vec(),
             ..Reply::new(peer.request_id.clone(), peer.step, answer.status, self.board.instance.clone())
         };
         let frames = peer.envelope.iter().cloned().chain(reply.encode());

@@ -210,6 +210,7 @@ impl Client {
             instance: text(7),
             text: text(8),
             detail: frames.get(10).map_or(Value::Null, |bytes| serde_json::from_slice(bytes).unwrap()),
+            heat_map: frames.get(11).cloned().unwrap_or_default(),
         }
     }
 
@@ -229,6 +230,7 @@ pub(crate) struct Reply {
     pub(crate) instance: String,
     pub(crate) text: String,
     pub(crate) detail: Value,
+    pub(crate) heat_map: Vec<u8>,
 }
 
 impl Reply {

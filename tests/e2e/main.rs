@@ -5,6 +5,7 @@ mod harness;
 
 mod command_line;
 mod deadline;
+mod heat_maps;
 mod inputs;
 mod lifecycle;
 mod models;

@@ -44,6 +44,8 @@ pub struct Config {
     pub max_runs: usize,
     /// Replies remembered for each run.
     pub remembered_replies: usize,
+    /// Directory that the heat maps of alarms are written to.
+    pub heat_map_dir: Option<PathBuf>,
     /// Judgement within a run.
     pub online: OnlineParams,
     /// Directory of artefacts.
@@ -227,6 +229,7 @@ impl Config {
                 raw.runs.remembered_replies,
                 64..=100_000,
             )?,
+            heat_map_dir: surroundings.path(&raw.runs.heat_map_dir),
             online: raw.online.clone(),
             models_dir: surroundings.path(&raw.models.models_dir),
             default_model: Some(raw.models.default.clone()).filter(|name| !name.is_empty()),

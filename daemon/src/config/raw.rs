@@ -193,11 +193,14 @@ pub struct Runs {
     pub max_runs: usize,
     /// Replies remembered for each run, with which retries are answered; 64 to 100,000.
     pub remembered_replies: usize,
+    /// Directory that the heat map of every alarm is written to, as `run-NAME-step-STEP.png`; made if missing. Empty: none
+    /// are written.
+    pub heat_map_dir: String,
 }
 
 impl Default for Runs {
     fn default() -> Self {
-        Self { max_runs: 16, remembered_replies: 64 }
+        Self { max_runs: 16, remembered_replies: 64, heat_map_dir: String::new() }
     }
 }
 

@@ -80,7 +80,7 @@ impl Rule for ForestRule {
                 ndarray::ArrayView2::from_shape((1, row.len()), &row).expect("one row of its own length");
             verdict = Verdict::by_threshold(f64::from(forest.score(sample)?[0]), self.params.threshold);
         }
-        Ok(Opinion { verdict, p_value: None, region: None, state: row })
+        Ok(Opinion { verdict, p_value: None, region: None, places: None, state: row })
     }
 
     fn needed(&self, pool: &Pool<Row>) -> usize {

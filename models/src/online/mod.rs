@@ -7,6 +7,7 @@
 mod alarms;
 mod block_matching;
 mod forest_rule;
+mod heat_map;
 mod one_step_ahead;
 mod params;
 mod planes;
@@ -16,6 +17,7 @@ mod sequence;
 mod surprise;
 mod tail;
 
+pub use heat_map::HeatMap;
 pub use params::{ForestRuleParams, OneStepAheadParams, OnlineMethod, OnlineParams};
 pub use run::OnlineRun;
 

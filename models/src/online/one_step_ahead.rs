@@ -10,12 +10,13 @@
 //! accepted image is older than one output interval. The image is then compared with pairs of accepted images as far apart.
 
 use super::block_matching::{NoveltyMap, PATCH, STRIDE, novelty};
+use super::heat_map::Places;
 use super::params::OneStepAheadParams;
 use super::planes::{Planes, reduction};
 use super::pool::Pool;
 use super::sequence::{Opinion, Rule};
 use super::surprise::{Scale, Surprise};
-use super::tail::{median, p_value};
+use super::tail::{Tail, median};
 use crate::error::Result;
 use crate::traits::ImageShape;
 use crate::verdict::Verdict;
@@ -77,20 +78,26 @@ impl OneStepAhead {
     }
 
     fn unknown(state: State) -> Opinion<State> {
-        Opinion { verdict: Verdict::unknown(), p_value: None, region: None, state }
+        Opinion { verdict: Verdict::unknown(), p_value: None, region: None, places: None, state }
     }
 
+    /// Judges `surprise`, with a map of `columns` patches, by the residuals of the images before over `level`.
     fn opinion(
         &self,
-        residuals: &[f64],
-        residual: f64,
-        region: Option<[usize; 4]>,
+        (residuals, level): (&[f64], f64),
+        surprise: &Surprise,
+        columns: usize,
+        factor: usize,
         state: State,
     ) -> Opinion<State> {
-        let p = p_value(residuals, residual);
+        let tail = Tail::fit(residuals);
+        let p = tail.p_value(surprise.log - level);
+        let alarm = (level + tail.residual_at(self.params.false_alarm_rate)).exp();
+        let places = Places::of_patches(&surprise.relative, columns, alarm, STRIDE * factor);
+        let region = surprise.region.map(|region| in_pixels(region, factor));
         // Subtracted from zero, so that p = 1 gives 0 and not -0.
         let verdict = Verdict::by_threshold(0.0 - p.log10(), 0.0 - self.params.false_alarm_rate.log10());
-        Opinion { verdict, p_value: Some(p), region, state }
+        Opinion { verdict, p_value: Some(p), region, places: Some(places), state }
     }
 
     fn map(&self, image: &Planes, pool: &Pool<State>, idx: usize) -> NoveltyMap {
@@ -107,21 +114,21 @@ impl OneStepAhead {
             return Self::unknown(State { scale: Some(Arc::new(Scale::first(map))), ..next });
         };
         let surprise = Surprise::of(map, scale);
-        let region = surprise.region.map(|region| in_pixels(region, factor));
         let mut next = State { scale: Some(Arc::new(scale.updated(map))), ..next };
         push_bounded(&mut next.levels, surprise.log, MAX_LEVELS);
         if newest.levels.len() < MIN_LEVELS {
-            return Self::young(next, region);
+            return Self::young(next, &surprise, factor);
         }
-        let residual = surprise.log - median(&newest.levels);
-        push_bounded(&mut next.residuals, residual, MAX_RESIDUALS);
+        let level = median(&newest.levels);
+        push_bounded(&mut next.residuals, surprise.log - level, MAX_RESIDUALS);
         if newest.residuals.len() < MIN_RESIDUALS {
-            return Self::young(next, region);
+            return Self::young(next, &surprise, factor);
         }
-        self.opinion(&newest.residuals, residual, region, next)
+        self.opinion((&newest.residuals, level), &surprise, map.columns, factor, next)
     }
 
-    fn young(state: State, region: Option<[usize; 4]>) -> Opinion<State> {
+    fn young(state: State, surprise: &Surprise, factor: usize) -> Opinion<State> {
+        let region = surprise.region.map(|region| in_pixels(region, factor));
         Opinion { region, ..Self::unknown(state) }
     }
 
@@ -157,9 +164,8 @@ impl OneStepAhead {
         }
         let level = median(&surprises);
         let residuals: Vec<f64> = surprises.iter().map(|x| x - level).collect();
-        let surprise = Surprise::of(&self.map(&next.image, pool, last), &scale);
-        let region = surprise.region.map(|region| in_pixels(region, factor));
-        self.opinion(&residuals, surprise.log - level, region, next)
+        let map = self.map(&next.image, pool, last);
+        self.opinion((&residuals, level), &Surprise::of(&map, &scale), map.columns, factor, next)
     }
 }
 

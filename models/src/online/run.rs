@@ -1,6 +1,7 @@
 //! One simulation run as the daemon remembers it: images in their steps, verdicts out.
 
 use super::forest_rule::ForestRule;
+use super::heat_map::{HeatMap, Places};
 use super::one_step_ahead::OneStepAhead;
 use super::params::{OnlineMethod, OnlineParams};
 use super::sequence::Sequence;
@@ -41,6 +42,17 @@ pub struct OnlineRun {
     preprocess: Preprocess,
     method: Method,
     false_alarm_rate: Option<f64>,
+    newest: Option<Newest>,
+}
+
+/// What a heat map of the newest judgement is drawn from.
+#[derive(Debug)]
+struct Newest {
+    /// Rows, columns and channels of the file.
+    dim: (usize, usize, usize),
+    places: Places,
+    /// The judgement's region if it scores above its threshold, in pixels of the file.
+    outlined: Option<[usize; 4]>,
 }
 
 #[derive(Debug)]
@@ -78,7 +90,7 @@ impl OnlineRun {
                 Method::Forest(Sequence::new(rule, max_snapshots, max_alarms_at_step))
             }
         };
-        Ok(Self { preprocess, method, false_alarm_rate })
+        Ok(Self { preprocess, method, false_alarm_rate, newest: None })
     }
 
     /// Judges the image of a step by those accepted before, and accepts it unless it raises an alarm.
@@ -102,15 +114,31 @@ impl OnlineRun {
             Method::OneStepAhead(sequence) => sequence.judge(step, &pixels),
             Method::Forest(sequence) => sequence.judge(step, &pixels),
         }?;
+        let region = sequel.region.map(|region| self.preprocess.region_in_file(region));
+        let above = sequel.verdict.score > sequel.verdict.threshold;
+        self.newest = sequel.places.map(|places| Newest {
+            dim: image.pixels.dim(),
+            places,
+            outlined: region.filter(|_| above),
+        });
         Ok(Judgement {
             verdict: sequel.verdict,
             p_value: sequel.p_value,
             false_alarm_rate: self.false_alarm_rate,
-            region: sequel.region.map(|region| self.preprocess.region_in_file(region)),
+            region,
             pool: Some(sequel.pool),
             forgot: sequel.forgot,
             reproducible: sequel.reproducible,
         })
+    }
+
+    /// Draws where in the image judged last its score comes from; `None` where the judgement had no p-value (a run that warms
+    /// up, the method `forest`), and if `image` has other dimensions than that one.
+    ///
+    /// - `image`: the one judged last.
+    pub fn heat_map(&self, image: &Decoded) -> Option<HeatMap> {
+        let newest = self.newest.as_ref().filter(|newest| newest.dim == image.pixels.dim())?;
+        Some(HeatMap::draw(image.pixels.view(), &self.preprocess, &newest.places, newest.outlined))
     }
 
     /// Forgets every image with a later step, as the simulation has gone back to its state right after `step`; returns how
@@ -120,10 +148,12 @@ impl OnlineRun {
     ///
     /// [`Error::Step`](crate::Error::Step), and nothing is changed, if the run no longer holds its state at that step.
     pub fn rewind(&mut self, step: i64) -> Result<usize> {
-        match &mut self.method {
+        let forgotten = match &mut self.method {
             Method::OneStepAhead(sequence) => sequence.rewind(step),
             Method::Forest(sequence) => sequence.rewind(step),
-        }
+        }?;
+        self.newest = None;
+        Ok(forgotten)
     }
 
     /// The number of images believed normal.

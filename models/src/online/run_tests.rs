@@ -5,7 +5,7 @@ use crate::extractor::{DeviceChoice, WeightsStore};
 use crate::image::{Crop, Decoded, Preprocess};
 use crate::rng::Rng;
 use crate::{Error, Judgement, Label};
-use ndarray::Array3;
+use ndarray::{Array2, Array3};
 use proptest::prelude::*;
 
 const SQUARE: [usize; 4] = [20, 40, 31, 51];
@@ -132,6 +132,46 @@ fn the_region_is_in_the_pixels_of_the_file() {
     let inside = run_after(30).judge(31, &faulty(31)).unwrap().region.unwrap();
     let judgement = run.judge(31, &framed(faulty(31))).unwrap();
     assert_eq!(judgement.region.unwrap(), [inside[0] + 30, inside[1] + 100, inside[2] + 30, inside[3] + 100]);
+}
+
+/// Brightness of each pixel of a heat map without its outline, and the greatest.
+fn brightness(map: &HeatMap) -> (Array2<u32>, u32) {
+    let sums = map.pixels().map_axis(ndarray::Axis(2), |pixel| {
+        if pixel[2] > pixel[0] { 0 } else { pixel.iter().map(|&level| u32::from(level)).sum() }
+    });
+    let greatest = sums.iter().copied().max().unwrap();
+    (sums, greatest)
+}
+
+#[test]
+fn the_brightest_places_of_a_heat_map_lie_on_the_fault() {
+    let mut run = run_after(39);
+    run.judge(40, &faulty(40)).unwrap();
+    let (sums, greatest) = brightness(&run.heat_map(&faulty(40)).unwrap());
+    assert_eq!(greatest, 3 * 255, "far above the alarm level");
+    let [row0, column0, row1, column1] = SQUARE;
+    for ((row, column), &sum) in sums.indexed_iter() {
+        // A place is half a patch wide: four pixels.
+        let near = (row0 - 4..=row1 + 4).contains(&row) && (column0 - 4..=column1 + 4).contains(&column);
+        assert!(sum < greatest || near, "{row} {column}");
+    }
+    assert_eq!(sums[[(row0 + row1) / 2, (column0 + column1) / 2]], greatest);
+}
+
+#[test]
+fn a_heat_map_is_not_stretched_and_there_is_none_while_the_run_warms_up() {
+    let mut run = run_after(15);
+    assert_eq!(run.heat_map(&clean(15)), None);
+    for step in 16..=40 {
+        run.judge(step, &clean(step)).unwrap();
+        let (_, greatest) = brightness(&run.heat_map(&clean(step)).unwrap());
+        // Red and half of green is the alarm level; an image that raises none may have single places there, not whiter ones.
+        assert!(greatest < 600, "{step}: {greatest}");
+    }
+    let other = Decoded { pixels: scene(64, 72, 0), format: "png" };
+    assert_eq!(run.heat_map(&other), None, "not the image judged last");
+    run.rewind(30).unwrap();
+    assert_eq!(run.heat_map(&clean(30)), None);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What is common to all online rules: steps, rewinds, and images that raised an alarm.
 
 use super::alarms::{Alarms, digest};
+use super::heat_map::Places;
 use super::pool::Pool;
 use crate::error::{Error, Result};
 use crate::traits::ImageShape;
@@ -47,6 +48,8 @@ pub(super) struct Opinion<S> {
     pub(super) p_value: Option<f64>,
     /// In pixels of the preprocessed image.
     pub(super) region: Option<[usize; 4]>,
+    /// What a heat map is drawn from; `None` without a p-value.
+    pub(super) places: Option<Places>,
     /// The state if the image is accepted.
     pub(super) state: S,
 }
@@ -58,6 +61,7 @@ pub(super) struct Sequel {
     pub(super) p_value: Option<f64>,
     /// In pixels of the preprocessed image.
     pub(super) region: Option<[usize; 4]>,
+    pub(super) places: Option<Places>,
     pub(super) pool: PoolState,
     pub(super) forgot: usize,
     pub(super) reproducible: bool,
@@ -105,7 +109,7 @@ impl<R: Rule> Sequence<R> {
         }
         let prepared = self.rule.prepare(pixels)?;
         let forgot = self.pool.truncate(size);
-        let Opinion { mut verdict, p_value, region, state } =
+        let Opinion { mut verdict, p_value, region, places, state } =
             self.rule.judge(&mut self.pool, step, prepared)?;
         (self.shape, self.last_step) = (Some(shape), Some(step));
 
@@ -126,7 +130,7 @@ impl<R: Rule> Sequence<R> {
             self.pool.push(step, state);
         }
         let pool = PoolState { size: self.pool.size(), needed: self.rule.needed(&self.pool) };
-        Ok(Sequel { verdict, p_value, region, pool, forgot, reproducible })
+        Ok(Sequel { verdict, p_value, region, places, pool, forgot, reproducible })
     }
 
     /// Forgets the images with a step later than `step`; returns how many. The alarms stay known.
@@ -170,7 +174,7 @@ mod tests {
                 Some(newest) => Verdict::by_threshold(f64::from(value - newest), 10.0),
                 None => Verdict::unknown(),
             };
-            Ok(Opinion { verdict, p_value: None, region: None, state: value })
+            Ok(Opinion { verdict, p_value: None, region: None, places: None, state: value })
         }
 
         fn needed(&self, pool: &Pool<f32>) -> usize {

@@ -56,6 +56,8 @@ impl Scale {
 pub(super) struct Surprise {
     /// Logarithm of the mean of the most surprising places, dimensionless.
     pub(super) log: f64,
+    /// The surprise of each patch, in the order of the map.
+    pub(super) relative: Vec<f32>,
     /// `[row0, column0, row1, column1]`, inclusive, in patches: the connected places around the greatest surprise that have
     /// at least half of it; `None` if there is no surprise anywhere.
     pub(super) region: Option<[usize; 4]>,
@@ -72,7 +74,7 @@ impl Surprise {
         // In order, so that the sum does not depend on how the selection left them.
         top.sort_unstable_by(|a, b| b.total_cmp(a));
         let mean = top.iter().map(|&z| f64::from(z)).sum::<f64>() / places as f64;
-        Self { log: mean.max(LEAST_SURPRISE).ln(), region: region(&relative, map.columns) }
+        Self { log: mean.max(LEAST_SURPRISE).ln(), region: region(&relative, map.columns), relative }
     }
 }
 
@@ -179,8 +181,8 @@ mod tests {
     #[test]
     fn identical_images_have_the_least_surprise_and_no_region() {
         let nothing = map(8, 8, |_, _| 0.0);
-        let surprise = Surprise::of(&nothing, &Scale::first(&nothing));
-        assert_eq!(surprise, Surprise { log: LEAST_SURPRISE.ln(), region: None });
+        let Surprise { log, region, relative } = Surprise::of(&nothing, &Scale::first(&nothing));
+        assert_eq!((log, region, relative), (LEAST_SURPRISE.ln(), None, vec![0.0; 64]));
     }
 
     #[test]

@@ -30,33 +30,56 @@ const PRIOR_WEIGHT: f64 = 10.0;
 /// it has a variance.
 const SHAPE_LIMITS: (f64, f64) = (0.05, 0.5);
 
-/// The probability of a residual of at least `residual` if it is drawn as the earlier `residuals` were, in (0, 1].
+/// The distribution of a run's residuals.
 ///
 /// Beyond the start of the tail, at their 80 % quantile, a generalised Pareto distribution is fitted to the exceedances by
-/// moments (Hosking and Wallis 1987, equations 5 and 6), its shape shrunk to a prior one; before it, the earlier residuals are
+/// moments (Hosking and Wallis 1987, equations 5 and 6), its shape shrunk to a prior one; before it, the residuals are
 /// counted.
-///
-/// - `residuals`: `[n]`, n >= 1, finite, in any order.
-pub(super) fn p_value(residuals: &[f64], residual: f64) -> f64 {
-    let centre = median(residuals);
-    let deviations: Vec<f64> = residuals.iter().map(|r| (r - centre).abs()).collect();
-    let sigma = (MAD_TO_SIGMA * median(&deviations)).max(LEAST_SIGMA);
-    let start = quantile(residuals, 1.0 - TAIL_FRACTION).max(NORMAL_TAIL * sigma);
-    if residual <= start {
-        let n_as_large = residuals.iter().filter(|&&r| r >= residual).count();
-        return (n_as_large as f64 / residuals.len() as f64).max(TAIL_FRACTION);
+#[derive(Debug)]
+pub(super) struct Tail<'a> {
+    residuals: &'a [f64],
+    start: f64,
+    shape: f64,
+    scale: f64,
+}
+
+impl<'a> Tail<'a> {
+    /// Fits the tail to earlier residuals.
+    ///
+    /// - `residuals`: `[n]`, n >= 1, finite, in any order.
+    pub(super) fn fit(residuals: &'a [f64]) -> Self {
+        let centre = median(residuals);
+        let deviations: Vec<f64> = residuals.iter().map(|r| (r - centre).abs()).collect();
+        let sigma = (MAD_TO_SIGMA * median(&deviations)).max(LEAST_SIGMA);
+        let start = quantile(residuals, 1.0 - TAIL_FRACTION).max(NORMAL_TAIL * sigma);
+        let seen: Vec<f64> = residuals.iter().map(|r| r - start).filter(|&e| e > 0.0).collect();
+        let prior = PRIOR_EXCEEDANCES.map(|e| PRIOR_SCALE * sigma * e);
+        let n = (seen.len() + prior.len()) as f64;
+        let mean = seen.iter().chain(&prior).sum::<f64>() / n;
+        let variance = seen.iter().chain(&prior).map(|e| (e - mean).powi(2)).sum::<f64>() / n;
+        let moment_shape = 0.5 * (1.0 - mean * mean / variance);
+        let weight = seen.len() as f64;
+        let shape = ((weight * moment_shape + PRIOR_WEIGHT * PRIOR_SHAPE) / (weight + PRIOR_WEIGHT))
+            .clamp(SHAPE_LIMITS.0, SHAPE_LIMITS.1);
+        Self { residuals, start, shape, scale: mean * (1.0 - shape) }
     }
-    let seen: Vec<f64> = residuals.iter().map(|r| r - start).filter(|&e| e > 0.0).collect();
-    let prior = PRIOR_EXCEEDANCES.map(|e| PRIOR_SCALE * sigma * e);
-    let n = (seen.len() + prior.len()) as f64;
-    let mean = seen.iter().chain(&prior).sum::<f64>() / n;
-    let variance = seen.iter().chain(&prior).map(|e| (e - mean).powi(2)).sum::<f64>() / n;
-    let moment_shape = 0.5 * (1.0 - mean * mean / variance);
-    let weight = seen.len() as f64;
-    let shape = ((weight * moment_shape + PRIOR_WEIGHT * PRIOR_SHAPE) / (weight + PRIOR_WEIGHT))
-        .clamp(SHAPE_LIMITS.0, SHAPE_LIMITS.1);
-    let scale = mean * (1.0 - shape);
-    (TAIL_FRACTION * (1.0 + shape * (residual - start) / scale).powf(-1.0 / shape)).max(f64::MIN_POSITIVE)
+
+    /// The probability of a residual of at least `residual` if it is drawn as the earlier ones were, in (0, 1].
+    pub(super) fn p_value(&self, residual: f64) -> f64 {
+        if residual <= self.start {
+            let n_as_large = self.residuals.iter().filter(|&&r| r >= residual).count();
+            return (n_as_large as f64 / self.residuals.len() as f64).max(TAIL_FRACTION);
+        }
+        let growth = 1.0 + self.shape * (residual - self.start) / self.scale;
+        (TAIL_FRACTION * growth.powf(-1.0 / self.shape)).max(f64::MIN_POSITIVE)
+    }
+
+    /// The residual that has this p-value, which lies in the tail.
+    ///
+    /// - `p_value`: above 0, at most [`TAIL_FRACTION`].
+    pub(super) fn residual_at(&self, p_value: f64) -> f64 {
+        self.start + self.scale / self.shape * ((p_value / TAIL_FRACTION).powf(-self.shape) - 1.0)
+    }
 }
 
 /// The median: the mean of the two middle values if their number is even.
@@ -84,6 +107,20 @@ mod tests {
     use super::*;
     use crate::rng::Rng;
     use proptest::prelude::*;
+
+    fn p_value(residuals: &[f64], residual: f64) -> f64 {
+        Tail::fit(residuals).p_value(residual)
+    }
+
+    #[test]
+    fn the_residual_at_a_p_value_has_that_p_value() {
+        let mut rng = Rng::new(12);
+        let past: Vec<f64> = (0..100).map(|_| 0.2 * rng.normal()).collect();
+        let tail = Tail::fit(&past);
+        for p in [0.1, 1e-2, 1e-3, 1e-6] {
+            assert!((tail.p_value(tail.residual_at(p)) / p - 1.0).abs() < 1e-9, "{p}");
+        }
+    }
 
     #[test]
     fn quantiles_interpolate_as_numpys_do() {

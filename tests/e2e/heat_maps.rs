@@ -1,0 +1,109 @@
+//! Where the score comes from, as a picture: in the reply when asked for, and on disk on an alarm.
+
+use crate::harness::{Daemon, Reply, directory, frames_of, fresh_id};
+use anomalyd_models::image::{Limits, decode};
+use std::fs;
+use std::path::PathBuf;
+
+const ROWS: usize = 120;
+const COLUMNS: usize = 160;
+/// Rows and columns of the fault.
+const FAULT: [std::ops::Range<usize>; 2] = [60..76, 100..116];
+
+/// A smooth pattern that moves with `step`, and on demand a square of light; written as a binary PPM.
+fn scene(daemon: &Daemon, step: i64, with_fault: bool) -> PathBuf {
+    let mut bytes = format!("P6\n{COLUMNS} {ROWS}\n255\n").into_bytes();
+    let mut noise = step as u64 + 1;
+    for row in 0..ROWS {
+        for column in 0..COLUMNS {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (y, x, t) = (row as f64, column as f64, step as f64);
+            let wave = (0.11 * x + 0.3 * t).sin() + (0.07 * y - 0.2 * t + 0.03 * x).cos();
+            let lit = with_fault && FAULT[0].contains(&row) && FAULT[1].contains(&column);
+            let level = if lit { 250 } else { (100.0 + 35.0 * wave) as u8 + (noise >> 61) as u8 };
+            bytes.extend([level, level / 2, 200]);
+        }
+    }
+    let path = daemon.images().join(format!("{step}-{with_fault}.ppm"));
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+fn classify(daemon: &Daemon, step: i64, with_fault: bool, option: Option<&str>) -> Reply {
+    let path = scene(daemon, step, with_fault);
+    let mut frames = frames_of(&fresh_id(), 0, "run", step, &path).to_vec();
+    frames.extend(option.map(|option| option.as_bytes().to_vec()));
+    daemon.client("service").ask(&frames)
+}
+
+/// Rows and columns of the whitest pixels of a PNG file.
+fn whitest(png: &[u8]) -> Vec<[usize; 2]> {
+    let decoded = decode(png, &Limits::default()).unwrap();
+    assert_eq!((decoded.format, decoded.pixels.dim()), ("png", (ROWS, COLUMNS, 3)), "the file's own size");
+    let brightness = |row: usize, column: usize| -> u32 {
+        (0..3).map(|channel| u32::from(decoded.pixels[[row, column, channel]])).sum()
+    };
+    let places = || (0..ROWS).flat_map(|row| (0..COLUMNS).map(move |column| [row, column]));
+    let greatest = places().map(|[row, column]| brightness(row, column)).max().unwrap();
+    places().filter(|&[row, column]| brightness(row, column) == greatest).collect()
+}
+
+#[test]
+fn heat_map_is_sent_when_asked_for_and_its_maximum_lies_on_the_fault() {
+    let directory = directory();
+    // The fault lies inside the crop, the crop away from the corner.
+    let crop = "image.crop = { rows = [20, 119], columns = [30, 159] }";
+    let daemon = Daemon::start(directory.path(), crop);
+    for step in 1..=25 {
+        let reply = classify(&daemon, step, false, Some("want=heatmap"));
+        assert_ne!(reply.verdict, "anomalous", "{step}: {}", reply.text);
+        assert_eq!(reply.heat_map.is_empty(), reply.verdict == "unknown", "{step}: {}", reply.text);
+    }
+    let reply = classify(&daemon, 26, true, Some("want=heatmap"));
+    assert_eq!(reply.verdict, "anomalous", "{}", reply.text);
+    let places = whitest(&reply.heat_map);
+    let inside =
+        places.iter().filter(|[row, column]| FAULT[0].contains(row) && FAULT[1].contains(column)).count();
+    // A place is half a patch wide, four pixels: the hottest ones may reach that far over the fault's edge.
+    let near =
+        |place: usize, range: &std::ops::Range<usize>| (range.start - 4..range.end + 4).contains(&place);
+    assert!(
+        places.iter().all(|&[row, column]| near(row, &FAULT[0]) && near(column, &FAULT[1])),
+        "{places:?}"
+    );
+    assert!(2 * inside > places.len(), "{inside} of {} lie on the fault", places.len());
+    assert!(reply.detail.get("heat_map_file").is_none(), "none are kept on disk unless a directory is set");
+}
+
+#[test]
+fn heat_map_is_left_out_when_not_asked_for_and_sent_again_to_a_retry() {
+    let directory = directory();
+    let daemon = Daemon::start(directory.path(), "");
+    for step in 1..=20 {
+        assert!(classify(&daemon, step, false, None).heat_map.is_empty());
+    }
+    let path = scene(&daemon, 21, false);
+    let mut frames = frames_of("same", 0, "run", 21, &path).to_vec();
+    frames.push(b"want=heatmap".to_vec());
+    let client = daemon.client("service");
+    let [first, again] = [client.ask(&frames), client.ask(&frames)];
+    assert!(!first.heat_map.is_empty(), "{}", first.text);
+    assert_eq!(first.heat_map, again.heat_map);
+}
+
+#[test]
+fn heat_map_of_an_alarm_is_kept_on_disk_where_a_directory_is_set() {
+    let directory = directory();
+    let kept = directory.path().join("heat/maps");
+    let daemon = Daemon::start(directory.path(), &format!("runs.heat_map_dir = {kept:?}"));
+    for step in 1..=20 {
+        classify(&daemon, step, false, None);
+    }
+    let reply = classify(&daemon, 21, true, None);
+    assert_eq!((reply.verdict.as_str(), reply.heat_map.len()), ("anomalous", 0), "{}", reply.text);
+    let names: Vec<_> = fs::read_dir(&kept).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["run-run-step-21.png"]);
+    let file = kept.join(&names[0]);
+    assert_eq!(reply.detail["heat_map_file"], file.to_str().unwrap());
+    assert!(!whitest(&fs::read(file).unwrap()).is_empty());
+}
