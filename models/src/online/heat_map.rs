@@ -82,7 +82,7 @@ impl HeatMap {
     /// - `image`: `[rows, columns, channels]` of the file.
     /// - `outlined`: `[row0, column0, row1, column1]`, inclusive, in pixels of the file.
     pub(super) fn draw(
-        image: ArrayView3<'_, u8>,
+        image: &Array3<u8>,
         preprocess: &Preprocess,
         places: &Places,
         outlined: Option<[usize; 4]>,
@@ -200,7 +200,7 @@ mod tests {
             reduce: 2,
         };
         let image = Array3::from_elem((40, 50, 1), 200);
-        let map = HeatMap::draw(image.view(), &preprocess, &places(), None);
+        let map = HeatMap::draw(&image, &preprocess, &places(), None);
         // A place is two pixels of the reduced image: four of the file.
         for (row, column) in (0..40).flat_map(|r| (0..50).map(move |c| (r, c))) {
             let expected = match (row, column) {
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn the_file_decodes_to_the_picture() {
         let image = Array3::from_shape_fn((13, 17, 3), |(r, c, k)| (r * 19 + c * 5 + k * 60) as u8);
-        let map = HeatMap::draw(image.view(), &Preprocess::default(), &places(), Some([4, 6, 5, 7]));
+        let map = HeatMap::draw(&image, &Preprocess::default(), &places(), Some([4, 6, 5, 7]));
         let decoded = decode(&map.to_png().unwrap(), &Limits::default()).unwrap();
         assert_eq!((decoded.pixels.view(), decoded.format), (map.pixels(), "png"));
         assert_eq!([0, 1, 2].map(|channel| map.pixels()[[3, 5, channel]]), OUTLINE);
@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn an_outline_at_the_border_stays_inside() {
         let image = Array3::from_elem((8, 8, 1), 0);
-        let map = HeatMap::draw(image.view(), &Preprocess::default(), &places(), Some([0, 0, 7, 7]));
+        let map = HeatMap::draw(&image, &Preprocess::default(), &places(), Some([0, 0, 7, 7]));
         assert_eq!([0, 1, 2].map(|channel| map.pixels()[[7, 7, channel]]), OUTLINE);
     }
 }

@@ -138,7 +138,7 @@ impl OnlineRun {
     /// - `image`: the one judged last.
     pub fn heat_map(&self, image: &Decoded) -> Option<HeatMap> {
         let newest = self.newest.as_ref().filter(|newest| newest.dim == image.pixels.dim())?;
-        Some(HeatMap::draw(image.pixels.view(), &self.preprocess, &newest.places, newest.outlined))
+        Some(HeatMap::draw(&image.pixels, &self.preprocess, &newest.places, newest.outlined))
     }
 
     /// Forgets every image with a later step, as the simulation has gone back to its state right after `step`; returns how
