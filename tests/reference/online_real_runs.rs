@@ -65,6 +65,19 @@ fn share_of_change(a: &Decoded, b: &Decoded, [row0, column0, row1, column1]: [us
     within as f64 / all as f64
 }
 
+/// The smallest rectangle around the brightest pixels of the heat map of the image judged last; its outline is blue.
+fn hottest(run: &OnlineRun, image: &Decoded) -> [usize; 4] {
+    let map = run.heat_map(image).unwrap();
+    let brightness = map.pixels().map_axis(ndarray::Axis(2), |pixel| {
+        if pixel[2] > pixel[0] { 0 } else { pixel.iter().map(|&level| u32::from(level)).sum::<u32>() }
+    });
+    let greatest = brightness.iter().copied().max().unwrap();
+    let places = brightness.indexed_iter().filter(|(_, sum)| **sum == greatest).map(|(place, _)| place);
+    places.fold([usize::MAX, usize::MAX, 0, 0], |[row0, column0, row1, column1], (row, column)| {
+        [row0.min(row), column0.min(column), row1.max(row), column1.max(column)]
+    })
+}
+
 #[test]
 fn run_b_alarms_at_its_first_faulty_image_and_not_in_its_fault_free_continuation() {
     let (Some(_), Some(_)) = (frames("run_b"), frames("run_b_clean")) else { return };
@@ -88,6 +101,16 @@ fn run_b_alarms_at_its_first_faulty_image_and_not_in_its_fault_free_continuation
         "{region:?}: {share} of the change in {share_of_area} of the area"
     );
 
+    let hottest = hottest(&run, &image);
+    let share = share_of_change(&image, &load("run_b_clean", 361), hottest);
+    let share_of_area =
+        ((hottest[2] - hottest[0] + 1) * (hottest[3] - hottest[1] + 1)) as f64 / (480 * 956) as f64;
+    eprintln!("run_b 361: hottest {hottest:?}, {share:.3} of the change in {share_of_area:.5} of the area");
+    assert!(
+        share > 10.0 * share_of_area,
+        "{hottest:?}: {share} of the change in {share_of_area} of the area"
+    );
+
     assert_eq!(run.rewind(360).unwrap(), 0);
     let continued = feed(&mut run, "run_b_clean", 361..=400);
     assert!(n_alarms(&continued) <= 1, "{} false alarms", n_alarms(&continued));
@@ -99,9 +122,15 @@ fn run_a_watched_from_its_middle_alarms_at_its_first_faulty_image() {
     let mut run = new_run();
     let normal = feed(&mut run, "run_a", 600..=732);
     assert!(n_alarms(&normal) <= 1, "{} false alarms", n_alarms(&normal));
-    let fault = run.judge(733, &load("run_a", 733)).unwrap();
+    let image = load("run_a", 733);
+    let fault = run.judge(733, &image).unwrap();
     assert_eq!(fault.verdict.label, Label::Anomalous, "{fault:?}");
     // Ray 108 of 144, theta = 135.6 degrees, at radii of 2.9 to 3.6: 117.5 pixels a unit around row 598, column 734.5.
     let [row0, column0, row1, column1] = fault.region.unwrap();
     assert!(row0 <= 355 && row1 >= 300 && column0 <= 490 && column1 >= 440, "{fault:?}");
+    // The zones that were hit are rows 297 to 360, columns 427 to 491; a patch, 16 pixels, around them what has spread since.
+    let hottest = hottest(&run, &image);
+    let [row0, column0, row1, column1] = hottest;
+    eprintln!("run_a 733: hottest {hottest:?}");
+    assert!(row0 >= 281 && row1 <= 376 && column0 >= 411 && column1 <= 507, "{hottest:?}");
 }
