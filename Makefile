@@ -1,6 +1,6 @@
 # The two commands of the README: `make demo` and `make test`. Each installs the system packages that it needs.
 .PHONY: help setup build clients simulation probes demo test test-rust test-c test-fortran test-simulation test-python \
-        check lint bench install clean
+        check lint bench detection-report install clean
 
 # Debian's Python, whose python3-zmq the tests use; a Python of pyenv or conda would not see it.
 PYTHON ?= /usr/bin/python3
@@ -18,6 +18,7 @@ help:
 	@echo "make test      build, then run every test"
 	@echo "make check     formatting, lints and documentation as errors, then make test"
 	@echo "make build     the daemon, the C and Fortran clients, the simulation"
+	@echo "make detection-report   false alarms, delays and painted faults on the shared runs"
 	@echo "make install   PREFIX=$(PREFIX): the daemon, the clients' libraries and headers"
 	@echo "make bench     benchmarks of the crates"
 
@@ -79,6 +80,10 @@ check: lint test
 
 bench: setup
 	$(CARGO) bench --locked -p anomalyd-models
+
+# Every figure by one configuration; the runs lie in ANOMALYD_SHARED/data.
+detection-report: $(BINARY)
+	@ANOMALYD=$(BINARY) sh tests/reference/detection_report.sh
 
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin

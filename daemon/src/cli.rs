@@ -37,6 +37,20 @@ cannot be judged (missing, damaged, forbidden ...), 5 no answer from the daemon,
 5, 4, 1, 3, 0 in this order."
     )]
     Classify(ClassifyArgs),
+    /// Judge recorded images of a run as if they came live, and report on them
+    #[command(
+        after_help = "Images are judged in natural order of their names by the settings of the daemon ([image], [online]). Steps are the \
+numbers in the file names that increase from image to image, else the positions from 1. Exit codes: 0 no alarm, 1 alarms, 2 usage or configuration, \
+3 no verdict at all (too few images), 4 an image cannot be judged; the first of 4, 1, 3, 0 that applies."
+    )]
+    Replay(ReplayArgs),
+    /// Judge labelled runs: false alarms, delay to the first alarm, cheap baselines beside it, faults painted into images
+    #[command(
+        after_help = "A manifest is a comma-separated table with the columns file (relative to it), label (valid or normal, or anomalous) and \
+frame or step. An alarm on a normal image is answered by a rewind that brings it again, and it is accepted; an alarmed faulty image stays out. \
+Exit codes: 0 done, 2 usage, configuration, or an image that cannot be judged."
+    )]
+    Evaluate(EvaluateArgs),
     /// Ask a daemon how it is, for Nagios and its like
     #[command(
         after_help = "Exit codes: 0 OK, 1 WARNING (queue nearly full, draining), 2 CRITICAL (no daemon, no answer, no progress), \
@@ -217,6 +231,97 @@ pub struct ClassifyArgs {
     /// cpu, or cuda:N in a build for it
     #[arg(long, default_value = "cpu", value_name = "DEVICE", env = "ANOMALYD_MODELS_DEVICE")]
     pub device: String,
+}
+
+/// How the images of a recorded run are judged.
+#[derive(Debug, Default, Args)]
+pub struct WatchArgs {
+    /// Where settings come from.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Part of the image to judge: none, paper, or FIRST_ROW:LAST_ROW,FIRST_COLUMN:LAST_COLUMN (image.crop)
+    #[arg(long, value_name = "CROP")]
+    pub crop: Option<String>,
+    /// How images are judged, for example one_step_ahead or forest (online.method)
+    #[arg(long, value_name = "METHOD")]
+    pub method: Option<String>,
+    /// Directory of weights files; may be given again (models.weights_dirs)
+    #[arg(long, value_name = "DIR")]
+    pub weights_dir: Vec<PathBuf>,
+    /// cpu, or cuda:N in a build for it (models.device)
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
+}
+
+/// What happens after an alarm in a recorded run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum OnAlarm {
+    /// Go on with the next image; the alarmed one stays out of the run's memory, as in a simulation that ignores the alarm
+    #[default]
+    GoOn,
+    /// Judge the alarmed image once more, as after a rewind that reproduces it: it is accepted, and later ones are compared with it
+    Rewind,
+}
+
+/// Arguments of `replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// Images of one run: files, directories (all images in them) or patterns with * and ?
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// How to judge.
+    #[command(flatten)]
+    pub watch: WatchArgs,
+    /// Every N-th image only
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub every: u32,
+    /// First step
+    #[arg(long, value_name = "STEP", allow_negative_numbers = true)]
+    pub from: Option<i64>,
+    /// Last step
+    #[arg(long, value_name = "STEP", allow_negative_numbers = true)]
+    pub to: Option<i64>,
+    /// What happens after an alarm
+    #[arg(long, default_value = "go-on", value_name = "WHAT")]
+    pub on_alarm: OnAlarm,
+    /// Write one JSON object an image to this file; - for standard output, instead of the table
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write a report to this file: one HTML page with charts and pictures, which needs nothing else
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+/// Arguments of `evaluate`.
+#[derive(Debug, Args)]
+pub struct EvaluateArgs {
+    /// Manifests of labelled runs; a run is named after its manifest's directory
+    #[arg(required = true, value_name = "MANIFEST")]
+    pub manifests: Vec<PathBuf>,
+    /// Put the earlier images of this manifest before the run NAME, or before all runs that begin later than it; may be given again
+    #[arg(long, value_name = "[NAME=]MANIFEST")]
+    pub before: Vec<String>,
+    /// How to judge.
+    #[command(flatten)]
+    pub watch: WatchArgs,
+    /// Every N-th image of a run only
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub every: u32,
+    /// First step
+    #[arg(long, value_name = "STEP", allow_negative_numbers = true)]
+    pub from: Option<i64>,
+    /// Paint so many faults, each alone, into normal images of the runs, and count those found at their first appearance
+    #[arg(long, value_name = "N")]
+    pub inject: Option<usize>,
+    /// Judge every N-th normal image flipped as well, without a trace
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), num_args = 0..=1, default_missing_value = "10")]
+    pub flips: Option<u32>,
+    /// Seed of the faults painted
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    /// Write the figures to this file as JSON; - for standard output, instead of the tables
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
 }
 
 /// CURVE keys of a client.

@@ -9,6 +9,7 @@ pub mod artefact;
 pub mod calibration;
 pub mod detector;
 mod error;
+pub mod evaluate;
 pub mod extractor;
 pub mod finite;
 pub mod image;

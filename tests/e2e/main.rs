@@ -5,11 +5,13 @@ mod harness;
 
 mod command_line;
 mod deadline;
+mod evaluate;
 mod heat_maps;
 mod inputs;
 mod lifecycle;
 mod models;
 mod overload;
+mod replay;
 mod runs;
 mod security;
 mod systemd;

@@ -2,6 +2,7 @@
 
 use super::images::expand;
 use super::models::open_store;
+use super::progress::Show;
 use super::{Exit, say};
 use crate::cli::FitArgs;
 use crate::instance::unix_seconds;
@@ -13,11 +14,10 @@ use anomalyd_models::extractor::{DeviceChoice, ExtractorParams, HogParams, ResNe
 use anomalyd_models::image::{Colour, Crop, Decoded, Limits, Preprocess, decode};
 use anomalyd_models::pipeline::{Pipeline, PipelineParams, Progress, Stage};
 use anyhow::{Context, bail, ensure};
-use indicatif::{ProgressBar, ProgressStyle};
 use std::cell::RefCell;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 pub(super) fn run(args: &FitArgs) -> anyhow::Result<Exit> {
     let start = Instant::now();
@@ -41,7 +41,9 @@ pub(super) fn run(args: &FitArgs) -> anyhow::Result<Exit> {
         read(path)
     });
     let mut show = Show::new();
-    let fitted = Pipeline::fit(&params, images, &weights, &device, &mut |progress| show.update(progress));
+    let fitted = Pipeline::fit(&params, images, &weights, &device, &mut |Progress { stage, done, total }| {
+        show.update(name_of(stage), done, total);
+    });
     show.finish();
     let pipeline = match fitted {
         Ok(pipeline) => pipeline,
@@ -154,7 +156,7 @@ fn params(args: &FitArgs) -> anyhow::Result<PipelineParams> {
 }
 
 /// `none`, `paper` or `FIRST_ROW:LAST_ROW,FIRST_COLUMN:LAST_COLUMN`.
-fn crop(text: &str) -> anyhow::Result<Option<Crop>> {
+pub(super) fn crop(text: &str) -> anyhow::Result<Option<Crop>> {
     let interval = |text: &str| {
         let (first, last) = text.split_once(':')?;
         let (first, last) = (first.parse().ok()?, last.parse().ok()?);
@@ -173,50 +175,15 @@ fn crop(text: &str) -> anyhow::Result<Option<Crop>> {
     }
 }
 
-/// Shows how far the fit has come: a bar on a terminal, a line now and then in a log.
-struct Show {
-    bar: Option<ProgressBar>,
-    last_line: Instant,
-}
-
-/// Between two lines in a log.
-const LINE_INTERVAL: Duration = Duration::from_secs(10);
-
-impl Show {
-    fn new() -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let style =
-                ProgressStyle::with_template("{msg:20} {bar:40} {pos}/{len} {elapsed} (about {eta} more)");
-            ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        });
-        Self { bar, last_line: Instant::now() }
-    }
-
-    fn update(&mut self, progress: Progress) {
-        let Progress { stage, done, total } = progress;
-        let name = match stage {
-            Stage::Extract => "features of images",
-            Stage::Scale => "means and deviations",
-            Stage::Project => "principal components",
-            Stage::Fit => "forest",
-            Stage::Calibrate => "threshold",
-            _ => "fitting",
-        };
-        if let Some(bar) = &self.bar {
-            bar.set_message(name);
-            bar.set_length(total.unwrap_or(done) as u64);
-            bar.set_position(done as u64);
-        } else if self.last_line.elapsed() >= LINE_INTERVAL {
-            self.last_line = Instant::now();
-            let of = total.map_or_else(String::new, |total| format!(" of {total}"));
-            let _ = writeln!(std::io::stderr(), "{name}: {done}{of}");
-        }
-    }
-
-    fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+/// What a stage is called where it is shown.
+fn name_of(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Extract => "features of images",
+        Stage::Scale => "means and deviations",
+        Stage::Project => "principal components",
+        Stage::Fit => "forest",
+        Stage::Calibrate => "threshold",
+        _ => "fitting",
     }
 }
 

@@ -2,11 +2,15 @@
 
 mod classify;
 mod config;
+mod evaluate;
 mod fit;
 mod health;
 mod images;
 mod keygen;
 mod models;
+mod progress;
+mod recorded;
+mod replay;
 mod serve;
 
 use crate::cli::{Cli, Command};
@@ -57,6 +61,14 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Classify(args) => {
             log.start()?;
             classify::run(&args)
+        }
+        Command::Evaluate(args) => {
+            log.start()?;
+            evaluate::run(&args)
+        }
+        Command::Replay(args) => {
+            log.start()?;
+            replay::run(&args)
         }
         Command::Health(args) => {
             log.start()?;

@@ -5,10 +5,12 @@
 mod completeness;
 mod crop;
 mod decode;
+mod encode;
 mod error;
 mod preprocess;
 
 pub use crop::Crop;
 pub use decode::{Decoded, Limits, decode};
+pub use encode::encode_png;
 pub use error::{ImageError, ImageErrorKind};
 pub use preprocess::{Colour, Preprocess};

@@ -14,12 +14,14 @@ mod planes;
 mod pool;
 mod run;
 mod sequence;
+mod series;
 mod surprise;
 mod tail;
 
 pub use heat_map::HeatMap;
 pub use params::{ForestRuleParams, OneStepAheadParams, OnlineMethod, OnlineParams};
 pub use run::OnlineRun;
+pub use series::ScalarRun;
 
 #[cfg(test)]
 mod run_tests;

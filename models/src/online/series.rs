@@ -1,0 +1,117 @@
+//! One number an image, judged one step ahead as the default method judges its maps: what a cheap baseline can do.
+
+use super::tail::{Tail, median};
+
+/// As for maps: the share of the newest change in the scale.
+const FRESHNESS: f64 = 0.1;
+
+/// As for maps: less surprise than this is taken for this much.
+const LEAST_SURPRISE: f64 = 0.2;
+
+/// As for maps: log surprises whose median is the level, and the fewest for one.
+const MAX_LEVELS: usize = 20;
+const MIN_LEVELS: usize = 3;
+
+/// As for maps: residuals that the tail is fitted to, and the fewest for a p-value.
+const MAX_RESIDUALS: usize = 300;
+const MIN_RESIDUALS: usize = 10;
+
+/// A number that belongs to each image of a run, such as its mean.
+///
+/// The change from the last accepted number is measured by recent changes, its logarithm by the median of the last ones, and
+/// the residual by the tail of earlier residuals: the machinery of [`OnlineMethod::OneStepAhead`](super::OnlineMethod), for a map
+/// of one place. So the comparison with a baseline is one of evidence, not of thresholds.
+#[derive(Debug, Clone)]
+pub struct ScalarRun {
+    unit: f64,
+    newest: Option<f64>,
+    scale: Option<f64>,
+    levels: Vec<f64>,
+    residuals: Vec<f64>,
+}
+
+/// What is found of a number before it is accepted.
+struct Look {
+    change: Option<f64>,
+    surprise: Option<f64>,
+    residual: Option<f64>,
+}
+
+impl ScalarRun {
+    /// A run without numbers.
+    ///
+    /// - `unit`: above 0; added to the scale of changes, so that a quiet run does not turn rounding into surprise.
+    pub fn new(unit: f64) -> Self {
+        Self { unit, newest: None, scale: None, levels: Vec::new(), residuals: Vec::new() }
+    }
+
+    fn look(&self, value: f64) -> Look {
+        let change = self.newest.map(|newest| (value - newest).abs());
+        let surprise = change
+            .zip(self.scale)
+            .map(|(change, scale)| (change / (scale + self.unit)).max(LEAST_SURPRISE).ln());
+        let residual = surprise
+            .filter(|_| self.levels.len() >= MIN_LEVELS)
+            .map(|surprise| surprise - median(&self.levels));
+        Look { change, surprise, residual }
+    }
+
+    /// The probability of a number that differs at least as much from those before, in (0, 1]; `None` in the first 15 numbers.
+    pub fn p_value(&self, value: f64) -> Option<f64> {
+        let residual = self.look(value).residual?;
+        (self.residuals.len() >= MIN_RESIDUALS).then(|| Tail::fit(&self.residuals).p_value(residual))
+    }
+
+    /// Takes a number, finite, into the run's past.
+    pub fn accept(&mut self, value: f64) {
+        let Look { change, surprise, residual } = self.look(value);
+        for (values, new, most) in
+            [(&mut self.levels, surprise, MAX_LEVELS), (&mut self.residuals, residual, MAX_RESIDUALS)]
+        {
+            if let Some(new) = new {
+                values.push(new);
+                values.drain(..values.len().saturating_sub(most));
+            }
+        }
+        if let Some(change) = change {
+            self.scale =
+                Some(self.scale.map_or(change, |scale| (1.0 - FRESHNESS) * scale + FRESHNESS * change));
+        }
+        self.newest = Some(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    fn run(n: usize) -> ScalarRun {
+        let mut rng = Rng::new(5);
+        let mut run = ScalarRun::new(0.1);
+        (0..n).for_each(|i| run.accept(0.3 * i as f64 + rng.normal()));
+        run
+    }
+
+    #[test]
+    fn a_p_value_is_given_from_the_sixteenth_number_on() {
+        assert_eq!(run(14).p_value(4.0), None);
+        assert!(run(15).p_value(4.5).is_some());
+    }
+
+    #[test]
+    fn a_drift_is_normal_and_a_jump_is_not() {
+        let run = run(100);
+        assert!(run.p_value(30.5).unwrap() > 0.01);
+        assert!(run.p_value(300.0).unwrap() < 1e-3 && run.p_value(-300.0).unwrap() < 1e-3);
+        assert!(run.p_value(300.0) < run.p_value(60.0));
+    }
+
+    #[test]
+    fn judging_changes_nothing_and_constant_numbers_are_normal() {
+        let mut constant = ScalarRun::new(1.0);
+        (0..40).for_each(|_| constant.accept(7.0));
+        assert_eq!((constant.p_value(7.0), constant.p_value(7.0)), (Some(1.0), Some(1.0)));
+        assert!(constant.p_value(1000.0).unwrap() < 1e-3);
+    }
+}

@@ -1,0 +1,32 @@
+#!/bin/sh
+# What the detector does on the shared runs, by one configuration: false alarms, delays, other spacings and beginnings, painted faults.
+# ANOMALYD is the binary, ANOMALYD_SHARED the folder that holds data/; further arguments go to every `anomalyd evaluate`.
+set -eu
+anomalyd=${ANOMALYD:?the path of the anomalyd binary}
+data=${ANOMALYD_SHARED:?the folder that holds data/}/data
+for run in run_a run_a_clean run_b run_b_clean; do
+    if [ ! -f "$data/$run/manifest.csv" ]; then
+        echo "SKIPPED: no $data/$run/manifest.csv (set ANOMALYD_SHARED to the folder that holds data/)" >&2
+        exit 0
+    fi
+done
+
+a="$data/run_a/manifest.csv $data/run_a_clean/manifest.csv --before run_a_clean=$data/run_a/manifest.csv"
+b="$data/run_b/manifest.csv $data/run_b_clean/manifest.csv --before run_b_clean=$data/run_b/manifest.csv"
+all="$data/run_a/manifest.csv $data/run_a_clean/manifest.csv $data/run_b/manifest.csv $data/run_b_clean/manifest.csv
+     --before run_a_clean=$data/run_a/manifest.csv --before run_b_clean=$data/run_b/manifest.csv"
+
+evaluate() {
+    echo
+    echo "== $1"
+    shift
+    "$anomalyd" evaluate --crop paper "$@"
+}
+
+# Lists of paths: the folder's name must not hold blanks.
+# shellcheck disable=SC2086
+{
+    evaluate "all runs, each with its fault-free twin; 500 painted faults" $all --inject 500 --flips 20 "$@"
+    evaluate "run_b, every second image" $b --every 2 "$@"
+    evaluate "run_a, watched from image 300 on" $a --from 300 "$@"
+}
