@@ -44,7 +44,8 @@ fn z_scores_are_smartcores_standard_scores() {
     let samples = samples(1);
     let ours = ScalerParams.fit(samples.view(), 0).unwrap().transform(samples.view()).unwrap();
     let dense = dense(&samples);
-    let theirs = StandardScaler::fit(&dense, StandardScalerParameters::default()).unwrap().transform(&dense).unwrap();
+    let theirs =
+        StandardScaler::fit(&dense, StandardScalerParameters::default()).unwrap().transform(&dense).unwrap();
     for ((i, k), &value) in ours.indexed_iter() {
         let other = *theirs.get((i, k));
         // smartcore divides by n - 1 or by n: the two agree up to one factor for all samples.
@@ -65,9 +66,8 @@ fn principal_components_are_smartcores_up_to_sign() {
     let theirs = theirs.transform(&dense).unwrap();
     for k in 0..n_components {
         // Theirs may be uncentred: compare differences to the first sample.
-        let difference = |i: usize| {
-            (f64::from(ours[[i, k]] - ours[[0, k]]), *theirs.get((i, k)) - *theirs.get((0, k)))
-        };
+        let difference =
+            |i: usize| (f64::from(ours[[i, k]] - ours[[0, k]]), *theirs.get((i, k)) - *theirs.get((0, k)));
         let (a, b) = difference(1);
         let sign = (a * b).signum();
         for i in 1..N_SAMPLES {
