@@ -383,7 +383,7 @@ mod tests {
 
     fn surroundings() -> Surroundings {
         Surroundings {
-            current_dir: "/work".into(),
+            current_dir: "/home/user".into(),
             user: 1000,
             host_name: "node7".into(),
             ..Surroundings::default()
@@ -445,7 +445,7 @@ mod tests {
         assert!(error.contains("--roots"), "{error}");
         let config =
             resolved("[sockets]\nservice = [\"tcp://127.0.0.1:0\"]\n[paths]\nroots = [\"data\"]\n").unwrap();
-        assert_eq!(config.roots, [Path::new("/work/data")]);
+        assert_eq!(config.roots, [Path::new("/home/user/data")]);
         assert_eq!(config.sockets.service, ["tcp://127.0.0.1:*"]);
         assert_eq!(resolved("").unwrap().roots, [Path::new("/")]);
     }
