@@ -191,8 +191,10 @@ impl Service {
                 format!("the daemon is {}: retry later, or ask its successor", self.board.state().name());
             return Err(Fault::new(Status::NotReady, text));
         }
-        let Request { request_id, run, step, deadline_ms, .. } = request.clone();
-        let step = step
+        let (request_id, run, deadline_ms) =
+            (request.request_id.clone(), request.run.clone(), request.deadline_ms);
+        let step = request
+            .step
             .ok_or_else(|| Fault::new(Status::Malformed, "frame 5 (step) is missing: give the time step"))?;
         let task = task_of(request)?;
         let allowed =

@@ -24,16 +24,16 @@ use ndarray::Array3;
 use std::sync::Arc;
 
 /// Newest log surprises whose median is the level: long enough to be steady, short against a run's drift.
-const MAX_LEVELS: usize = 20;
+pub(super) const MAX_LEVELS: usize = 20;
 
 /// Log surprises before there is a level.
-const MIN_LEVELS: usize = 3;
+pub(super) const MIN_LEVELS: usize = 3;
 
 /// Newest residuals that the tail is fitted to.
-const MAX_RESIDUALS: usize = 300;
+pub(super) const MAX_RESIDUALS: usize = 300;
 
 /// Residuals before a p-value is given; the prior of the tail weighs as much.
-const MIN_RESIDUALS: usize = 10;
+pub(super) const MIN_RESIDUALS: usize = 10;
 
 /// Newest pairs of accepted images, as far apart as the image is from the newest, that a late image is judged by.
 const MAX_PAIRS: usize = 30;

@@ -1,20 +1,8 @@
 //! One number an image, judged one step ahead as the default method judges its maps: what a cheap baseline can do.
 
+use super::one_step_ahead::{MAX_LEVELS, MAX_RESIDUALS, MIN_LEVELS, MIN_RESIDUALS};
+use super::surprise::{FRESHNESS, LEAST_SURPRISE};
 use super::tail::{Tail, median};
-
-/// As for maps: the share of the newest change in the scale.
-const FRESHNESS: f64 = 0.1;
-
-/// As for maps: less surprise than this is taken for this much.
-const LEAST_SURPRISE: f64 = 0.2;
-
-/// As for maps: log surprises whose median is the level, and the fewest for one.
-const MAX_LEVELS: usize = 20;
-const MIN_LEVELS: usize = 3;
-
-/// As for maps: residuals that the tail is fitted to, and the fewest for a p-value.
-const MAX_RESIDUALS: usize = 300;
-const MIN_RESIDUALS: usize = 10;
 
 /// A number that belongs to each image of a run, such as its mean.
 ///
@@ -75,7 +63,7 @@ impl ScalarRun {
         }
         if let Some(change) = change {
             self.scale =
-                Some(self.scale.map_or(change, |scale| (1.0 - FRESHNESS) * scale + FRESHNESS * change));
+                Some(self.scale.map_or(change, |scale| scale + f64::from(FRESHNESS) * (change - scale)));
         }
         self.newest = Some(value);
     }

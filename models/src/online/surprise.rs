@@ -7,7 +7,7 @@ use super::block_matching::NoveltyMap;
 const SPREAD: usize = 9;
 
 /// Share of the newest map in the scale: the scale forgets with a time constant of ten images.
-const FRESHNESS: f32 = 0.1;
+pub(super) const FRESHNESS: f32 = 0.1;
 
 /// Grey levels added to every scale, so that a quiet place does not turn rounding into surprise.
 const OFFSET: f32 = 2.0;
@@ -24,7 +24,7 @@ const PATCHES_PER_PLACE: usize = 100;
 
 /// Two 8-bit images of one field differ by their rounding alone by 1/sqrt(6) = 0.41 grey levels (root mean square), which
 /// over [`OFFSET`] is 0.2: less surprise than this is taken for this much, and a run of identical images has a logarithm.
-const LEAST_SURPRISE: f64 = 0.2;
+pub(super) const LEAST_SURPRISE: f64 = 0.2;
 
 /// A place belongs to the region around the greatest surprise if its own is at least this fraction of that.
 const REGION_FRACTION: f32 = 0.5;
