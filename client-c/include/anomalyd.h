@@ -77,7 +77,7 @@ typedef enum anomalyd_status {
     ANOMALYD_OK = 200,              /**< done: take the verdict */
     ANOMALYD_MALFORMED = 400,       /**< the daemon could not read the request */
     ANOMALYD_FORBIDDEN = 403,       /**< the path lies outside the daemon's allowed roots, or may not be read */
-    ANOMALYD_NOT_FOUND = 404,       /**< no such file, or no such model */
+    ANOMALYD_NOT_FOUND = 404,       /**< no such file or model, or no such run or step to label */
     ANOMALYD_WRONG_SOCKET = 405,    /**< the endpoint is the daemon's control socket */
     ANOMALYD_DEADLINE_PASSED = 408, /**< the deadline passed before the daemon began */
     ANOMALYD_OUT_OF_ORDER = 409,    /**< the daemon no longer remembers its state at that step */
@@ -264,9 +264,15 @@ ANOMALYD_API anomalyd_status anomalyd_rewind(anomalyd_client *client, int64_t st
 /**
  * Tells the daemon the truth about the image of a step, as an operator sees it. Needs a run.
  *
+ * It goes before the score whenever the same image comes back at that step. A normal image that raised an alarm is
+ * accepted; an anomalous one that was accepted is forgotten with all later ones, as by anomalyd_rewind() to the step
+ * before.
+ *
  * @param label  ANOMALYD_NORMAL or ANOMALYD_ANOMALOUS.
  *
- * @retval ANOMALYD_NOT_OFFERED  this daemon does not learn from labels
+ * @retval ANOMALYD_NOT_FOUND     the daemon does not remember the run, or no image of that step
+ * @retval ANOMALYD_OUT_OF_ORDER  the daemon no longer remembers its state before that step, and has changed nothing
+ * @retval ANOMALYD_NOT_OFFERED   this daemon does not learn from labels
  */
 ANOMALYD_API anomalyd_status anomalyd_label_step(anomalyd_client *client, int64_t step, anomalyd_label label);
 

@@ -34,7 +34,7 @@ module anomalyd
    integer, parameter, public :: anomalyd_ok = 200             !< done: take the verdict
    integer, parameter, public :: anomalyd_malformed = 400      !< the daemon could not read the request
    integer, parameter, public :: anomalyd_forbidden = 403      !< the path lies outside the allowed roots, or is not readable
-   integer, parameter, public :: anomalyd_not_found = 404      !< no such file, or no such model
+   integer, parameter, public :: anomalyd_not_found = 404      !< no such file or model, or no such run or step to label
    integer, parameter, public :: anomalyd_wrong_socket = 405   !< the endpoint is the daemon's control socket
    integer, parameter, public :: anomalyd_deadline_passed = 408 !< the deadline passed before the daemon began
    integer, parameter, public :: anomalyd_out_of_order = 409   !< the daemon no longer remembers its state at that step

@@ -37,6 +37,14 @@ cannot be judged (missing, damaged, forbidden ...), 5 no answer from the daemon,
 5, 4, 1, 3, 0 in this order."
     )]
     Classify(ClassifyArgs),
+    /// Tell a daemon the truth about an image of a run, as you see it
+    #[command(
+        after_help = "A label overrides the score whenever the same pixels come back at that step. `normal` for an image that raised an alarm: it \
+joins those believed normal, at once if nothing has been accepted since. `anomalous` for an accepted image: it and all later ones are forgotten, \
+as by a rewind; the simulation itself is not told. Exit codes: 0 done, 2 usage, 4 the run or the step is not remembered, 5 no answer from \
+the daemon, or its fault."
+    )]
+    Label(LabelArgs),
     /// Judge recorded images of a run as if they came live, and report on them
     #[command(
         after_help = "Images are judged in natural order of their names by the settings of the daemon ([image], [online]). Steps are the \
@@ -322,6 +330,36 @@ pub struct EvaluateArgs {
     /// Write the figures to this file as JSON; - for standard output, instead of the tables
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+}
+
+/// What an operator says an image is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum TruthArg {
+    /// Nothing is wrong with it
+    Normal,
+    /// It shows a fault
+    Anomalous,
+}
+
+/// Arguments of `label`.
+#[derive(Debug, Args)]
+pub struct LabelArgs {
+    /// The simulation run
+    pub run: String,
+    /// The image's time step
+    #[arg(allow_negative_numbers = true)]
+    pub step: i64,
+    /// What it is
+    pub label: TruthArg,
+    /// Service socket of the daemon; default: ANOMALYD_ENDPOINT, ANOMALYD_ENDPOINT_FILE, the runtime directory
+    #[arg(long, value_name = "ENDPOINT")]
+    pub endpoint: Option<String>,
+    /// Keys.
+    #[command(flatten)]
+    pub keys: KeyArgs,
+    /// Time for the answer, in milliseconds
+    #[arg(long, default_value_t = 5000, value_name = "N")]
+    pub timeout_ms: u64,
 }
 
 /// CURVE keys of a client.

@@ -1,7 +1,7 @@
 //! What a worker is given and what it gives back.
 
 use crate::fault::Fault;
-use anomalyd_proto::{Status, Verdict};
+use anomalyd_proto::{Status, TrueLabel, Verdict};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Instant;
@@ -37,6 +37,8 @@ pub enum Task {
     },
     /// Forget the images of later steps.
     Rewind,
+    /// Take an operator's word for the image of the step.
+    Label(TrueLabel),
 }
 
 /// Where the image is.
@@ -55,7 +57,7 @@ impl Job {
             Task::Classify { subject: Subject::Path(bytes) | Subject::Image(bytes), .. } => {
                 bytes.len() as u64
             }
-            Task::Rewind => 0,
+            Task::Rewind | Task::Label(_) => 0,
         }
     }
 
@@ -82,6 +84,8 @@ pub struct Answer {
     pub detail: String,
     /// A PNG file, or empty.
     pub heat_map: Arc<[u8]>,
+    /// The run is now where it was right after this step: what was answered about later ones no longer holds.
+    pub gone_back_to: Option<i64>,
 }
 
 impl Answer {
@@ -95,6 +99,7 @@ impl Answer {
             text: text.into(),
             detail: String::new(),
             heat_map: Arc::default(),
+            gone_back_to: None,
         }
     }
 

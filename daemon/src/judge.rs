@@ -10,9 +10,9 @@ use crate::paths::Roots;
 use crate::runs::Runs;
 use crate::worker::Judge;
 use anomalyd_models::image::{Decoded, ImageError, ImageErrorKind, Limits, decode};
-use anomalyd_models::online::HeatMap;
+use anomalyd_models::online::{HeatMap, Labelled, Truth};
 use anomalyd_models::{Error, Judgement, Label};
-use anomalyd_proto::{Status, Verdict};
+use anomalyd_proto::{Status, TrueLabel, Verdict};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
@@ -59,6 +59,10 @@ pub struct Detail {
     forgot: usize,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     reproducible: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labelled: Option<Truth>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_pool: Option<bool>,
 }
 
 #[derive(Debug, Serialize)]
@@ -156,6 +160,8 @@ impl ImageJudge {
             heat_map_file,
             forgot: judgement.forgot,
             reproducible: judgement.reproducible,
+            labelled: judgement.truth,
+            in_pool: None,
         };
         let mut text = in_words(&judgement);
         if let Some(name) = evicted {
@@ -178,6 +184,8 @@ impl ImageJudge {
             score: judgement.verdict.score,
             threshold: judgement.verdict.threshold,
             heat_map: if wants_heat_map { heat_map.into() } else { Arc::default() },
+            // In a run only the newest step stays: what was said of later ones is of images that are forgotten.
+            gone_back_to: Some(job.step),
             ..Answer::done(text).with_detail(&detail)
         };
         Ok(answer)
@@ -191,7 +199,43 @@ impl ImageJudge {
             Some(n) => format!("{n} images after step {} are forgotten", job.step),
         };
         tracing::info!(forgot = forgot.unwrap_or(0), "rewound: {text}");
-        Ok(Answer::done(text).with_detail(&Detail { forgot: forgot.unwrap_or(0), ..Detail::default() }))
+        let detail = Detail { forgot: forgot.unwrap_or(0), ..Detail::default() };
+        Ok(Answer { gone_back_to: Some(job.step), ..Answer::done(text).with_detail(&detail) })
+    }
+
+    fn label(&self, job: &Job, label: TrueLabel) -> Result<Answer, Fault> {
+        let truth = match label {
+            TrueLabel::Normal => Truth::Normal,
+            TrueLabel::Anomalous => Truth::Anomalous,
+        };
+        let work = |run: &mut anomalyd_models::online::OnlineRun| {
+            let labelled = run.label(job.step, truth).map_err(|error| fault_of(&error))?;
+            let labelled = labelled.ok_or_else(|| {
+                let last = run.last_step().map_or("no image".into(), |last| format!("images up to step {last}"));
+                let text = format!(
+                    "no image of step {} is remembered: the run has {last}, and of old steps only those that raised an alarm",
+                    job.step
+                );
+                Fault::new(Status::NotFound, text)
+            })?;
+            Ok((labelled, run.pool_size()))
+        };
+        let (labelled, pool_size) = self.runs.with_known(&job.run, work)?.ok_or_else(|| {
+            Fault::new(
+                Status::NotFound,
+                format!("run {} is not known: STATUS names the runs that are", job.run),
+            )
+        })?;
+        let text = format!("{}; pool of {pool_size}", in_words_of_label(job.step, truth, labelled));
+        tracing::warn!(?truth, forgot = labelled.forgot, "labelled: {text}");
+        let detail = Detail {
+            forgot: labelled.forgot,
+            labelled: Some(truth),
+            in_pool: Some(labelled.in_pool),
+            ..Detail::default()
+        };
+        let gone_back_to = (labelled.forgot > 0).then(|| job.step.saturating_sub(1));
+        Ok(Answer { gone_back_to, ..Answer::done(text).with_detail(&detail) })
     }
 }
 
@@ -202,6 +246,7 @@ impl Judge for ImageJudge {
                 self.classify(job, subject, model.as_deref(), *wants_heat_map)
             }
             Task::Rewind => self.rewind(job),
+            Task::Label(label) => self.label(job, *label),
         };
         result.unwrap_or_else(|fault| {
             tracing::warn!(status = fault.status.code(), "refused: {fault}");
@@ -215,7 +260,7 @@ impl Judge for ImageJudge {
         }
         // A classification may have gone back first; after that the run has nothing at or after its step.
         let before = match job.task {
-            Task::Classify { .. } => job.step.saturating_sub(1),
+            Task::Classify { .. } | Task::Label(_) => job.step.saturating_sub(1),
             Task::Rewind => job.step,
         };
         self.runs.mend(&job.run, before)
@@ -274,6 +319,25 @@ fn verdict_of(label: Label) -> Verdict {
     }
 }
 
+/// What became of a label, in one line for a person.
+fn in_words_of_label(step: i64, truth: Truth, labelled: Labelled) -> String {
+    match (truth, labelled) {
+        (Truth::Normal, Labelled { was_in_pool: true, .. }) => {
+            format!("the image of step {step} is among those believed normal, as it was")
+        }
+        (Truth::Normal, Labelled { in_pool: true, .. }) => {
+            format!("the image of step {step} now is among those believed normal")
+        }
+        (Truth::Normal, _) => format!("the image of step {step} will be accepted when it comes back"),
+        (Truth::Anomalous, Labelled { was_in_pool: true, forgot, .. }) => format!(
+            "the image of step {step} and all later ones are forgotten, {forgot} in all; it is anomalous whenever it comes back"
+        ),
+        (Truth::Anomalous, _) => {
+            format!("the image of step {step} stays out, and is anomalous whenever it comes back")
+        }
+    }
+}
+
 /// One line for a person.
 pub fn in_words(judgement: &Judgement) -> String {
     let verdict = &judgement.verdict;
@@ -287,6 +351,11 @@ pub fn in_words(judgement: &Judgement) -> String {
     }
     if let Some(p_value) = judgement.p_value {
         text.push_str(&format!(", p = {p_value:.2e}"));
+    }
+    match judgement.truth {
+        Some(Truth::Normal) => text.push_str("; an operator has called this image normal"),
+        Some(Truth::Anomalous) => text.push_str("; an operator has called this image anomalous"),
+        None => {}
     }
     if judgement.reproducible {
         text.push_str("; it came back the same after a rewind, so it is no transient fault");
@@ -322,6 +391,7 @@ mod tests {
             pool: Some(PoolState { size: 57, needed: 0 }),
             forgot: 2,
             reproducible: false,
+            truth: None,
         }
     }
 

@@ -28,12 +28,11 @@ struct Slots {
 struct Slot {
     run: Arc<Mutex<OnlineRun>>,
     used: u64,
-    pool_size: usize,
-    last_step: Option<i64>,
+    summary: RunSummary,
 }
 
 /// What `STATUS` tells of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct RunSummary {
     /// Its name.
     pub name: String,
@@ -41,6 +40,10 @@ pub struct RunSummary {
     pub pool_size: usize,
     /// The newest step judged.
     pub last_step: Option<i64>,
+    /// Images known that have raised an alarm.
+    pub alarms: usize,
+    /// Images that an operator has labelled.
+    pub labels: usize,
 }
 
 // A panic is caught by the worker, which has the run mended or forgotten: the guarded state is sound.
@@ -108,12 +111,13 @@ impl Runs {
     pub fn mend(&self, name: &str, step: i64) -> String {
         // Taken out first: should mending panic as well, the run is gone and not half done.
         let Some(slot) = lock(&self.slots).by_name.remove(name) else { return "no run was touched".into() };
-        let target = slot.last_step.map_or(i64::MIN, |last| last.min(step));
+        let target = slot.summary.last_step.map_or(i64::MIN, |last| last.min(step));
         let rewound = lock(&slot.run).rewind(target);
         match rewound {
             Ok(_) => {
-                let (pool_size, last_step) = summary(&lock(&slot.run));
-                lock(&self.slots).by_name.insert(name.to_owned(), Slot { pool_size, last_step, ..slot });
+                let summary = summary(name, &lock(&slot.run));
+                let pool_size = summary.pool_size;
+                lock(&self.slots).by_name.insert(name.to_owned(), Slot { summary, ..slot });
                 format!("run {name} was brought back to its state of {pool_size} images")
             }
             Err(_) => format!("run {name} was forgotten: it begins anew"),
@@ -122,15 +126,8 @@ impl Runs {
 
     /// Name, pool and newest step of each run, by name.
     pub fn summaries(&self) -> Vec<RunSummary> {
-        let mut summaries: Vec<_> = lock(&self.slots)
-            .by_name
-            .iter()
-            .map(|(name, slot)| RunSummary {
-                name: name.clone(),
-                pool_size: slot.pool_size,
-                last_step: slot.last_step,
-            })
-            .collect();
+        let mut summaries: Vec<_> =
+            lock(&self.slots).by_name.values().map(|slot| slot.summary.clone()).collect();
         summaries.sort_by(|a, b| a.name.cmp(&b.name));
         summaries
     }
@@ -161,26 +158,33 @@ impl Runs {
             }
         }
         let run = Arc::new(Mutex::new(run));
-        slots
-            .by_name
-            .insert(name.to_owned(), Slot { run: Arc::clone(&run), used, pool_size: 0, last_step: None });
+        let summary = RunSummary { name: name.to_owned(), ..RunSummary::default() };
+        slots.by_name.insert(name.to_owned(), Slot { run: Arc::clone(&run), used, summary });
         Ok((run, evicted))
     }
 
     /// Writes down what `STATUS` tells, so that it need not wait for the run.
     fn note(&self, name: &str, run: &OnlineRun) {
-        let (pool_size, last_step) = summary(run);
+        let summary = summary(name, run);
         let mut slots = lock(&self.slots);
-        if pool_size == 0 && last_step.is_none() {
+        // What is known of an image outlives a rewind to before the run's first.
+        if summary == (RunSummary { name: name.to_owned(), ..RunSummary::default() }) {
             slots.by_name.remove(name);
         } else if let Some(slot) = slots.by_name.get_mut(name) {
-            (slot.pool_size, slot.last_step) = (pool_size, last_step);
+            slot.summary = summary;
         }
     }
 }
 
-fn summary(run: &OnlineRun) -> (usize, Option<i64>) {
-    (run.pool_size(), run.last_step())
+fn summary(name: &str, run: &OnlineRun) -> RunSummary {
+    let (alarms, labels) = run.n_known();
+    RunSummary {
+        name: name.to_owned(),
+        pool_size: run.pool_size(),
+        last_step: run.last_step(),
+        alarms,
+        labels,
+    }
 }
 
 #[cfg(test)]

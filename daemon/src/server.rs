@@ -59,7 +59,6 @@ pub struct Pending {
     waiters: Vec<Peer>,
     run: String,
     request_id: RequestId,
-    step: i64,
 }
 
 /// The longest time between two looks at the clock.
@@ -220,17 +219,16 @@ impl Service {
         if !run.is_empty() {
             self.replies.begin(&run, request_id.as_bytes(), content, step, ticket);
         }
-        self.pending.insert(ticket, Pending { waiters: vec![peer.clone()], run, request_id, step });
+        self.pending.insert(ticket, Pending { waiters: vec![peer.clone()], run, request_id });
         Ok(())
     }
 
     /// Answers all who wait for a job.
     fn settle(&mut self, ticket: u64, answer: &Answer) {
         // None if it was answered already, at the end of its deadline or of the drain.
-        let Some(Pending { waiters, run, request_id, step }) = self.pending.remove(&ticket) else { return };
+        let Some(Pending { waiters, run, request_id }) = self.pending.remove(&ticket) else { return };
         self.replies.end(&run, request_id.as_bytes(), answer);
-        if answer.status == Status::Ok {
-            // In a run only the newest step stays: an answer to this one means that later ones are forgotten.
+        if let Some(step) = answer.gone_back_to {
             self.replies.rewind(&run, step, request_id.as_bytes());
         }
         for peer in &waiters {
@@ -259,7 +257,7 @@ fn task_of(request: Request) -> Result<Task, Fault> {
         |what: &str| Fault::new(Status::NotOffered, format!("this daemon does not offer {what}"));
     match (request.command, request.subject) {
         (Command::Rewind, _) => Ok(Task::Rewind),
-        (Command::Label, _) => Err(not_offered("LABEL: leave it out")),
+        (Command::Label, Some(anomalyd_proto::Subject::Label(label))) => Ok(Task::Label(label)),
         (_, Some(anomalyd_proto::Subject::Field { .. })) => {
             Err(not_offered("the subject kind field: send an image as path or image"))
         }

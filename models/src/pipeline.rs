@@ -238,6 +238,7 @@ impl Pipeline {
             pool: None,
             forgot: 0,
             reproducible: false,
+            truth: None,
         })
     }
 

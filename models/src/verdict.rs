@@ -1,5 +1,6 @@
 //! What is said of one image.
 
+use crate::online::Truth;
 use serde::{Deserialize, Serialize};
 
 /// Whether an image is normal.
@@ -64,6 +65,8 @@ pub struct Judgement {
     pub forgot: usize,
     /// The image had raised an alarm before a rewind and came back the same: accepted, not a transient fault.
     pub reproducible: bool,
+    /// What an operator has said of this very image: the label follows it and not the score.
+    pub truth: Option<Truth>,
 }
 
 #[cfg(test)]

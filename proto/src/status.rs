@@ -10,7 +10,7 @@ pub enum Status {
     Malformed = 400,
     /// The path lies outside the allowed roots, or may not be read.
     Forbidden = 403,
-    /// No such file, or no such model.
+    /// No such file or model, or no such run or step to label.
     NotFound = 404,
     /// The command belongs to the other socket.
     WrongSocket = 405,
@@ -92,9 +92,11 @@ impl Status {
                 "the path lies outside the allowed roots, or may not be read",
                 "mend the configuration or the path",
             ),
-            Status::NotFound => {
-                ("not found", "no such file, or no such model", "check the path as the daemon's host sees it")
-            }
+            Status::NotFound => (
+                "not found",
+                "no such file or model, or no such run or step to label",
+                "check the path as the daemon's host sees it",
+            ),
             Status::WrongSocket => {
                 ("wrong socket", "the command belongs to the other socket", "use the other socket")
             }

@@ -139,6 +139,9 @@ class Probe:
     def rewind(self, step):
         return self.say(f"rewind {step}")
 
+    def label(self, step, truth):
+        return self.say(f"label {step} {truth}")
+
     def ping(self):
         return self.say("ping")
 

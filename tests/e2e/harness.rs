@@ -94,6 +94,12 @@ impl Daemon {
         self.ask(&[b"ANOM1", b"REWIND", id.as_bytes(), b"0", run.as_bytes(), step.as_bytes()])
     }
 
+    pub(crate) fn label(&self, run: &str, step: i64, label: &str) -> Reply {
+        let (id, step) = (fresh_id(), step.to_string());
+        let (id, run, step, label) = (id.as_bytes(), run.as_bytes(), step.as_bytes(), label.as_bytes());
+        self.ask(&[b"ANOM1", b"LABEL", id, b"0", run, step, b"label", label])
+    }
+
     /// A DEALER that may have many requests in flight.
     pub(crate) fn client(&self, socket: &str) -> Client {
         Client::connect(&self.endpoints[socket])
@@ -257,5 +263,30 @@ pub(crate) fn ppm(rows: usize, columns: usize, step: usize) -> Vec<u8> {
 pub(crate) fn image(daemon: &Daemon, name: &str, rows: usize, columns: usize) -> PathBuf {
     let path = daemon.images().join(name);
     fs::write(&path, ppm(rows, columns, 0)).unwrap();
+    path
+}
+
+/// Pixels of a [`scene`].
+pub(crate) const ROWS: usize = 120;
+pub(crate) const COLUMNS: usize = 160;
+/// Rows and columns of its fault.
+pub(crate) const FAULT: [std::ops::Range<usize>; 2] = [60..76, 100..116];
+
+/// A smooth pattern that moves with `step`, and on demand a square of light; written as a binary PPM.
+pub(crate) fn scene(daemon: &Daemon, step: i64, with_fault: bool) -> PathBuf {
+    let mut bytes = format!("P6\n{COLUMNS} {ROWS}\n255\n").into_bytes();
+    let mut noise = step as u64 + 1;
+    for row in 0..ROWS {
+        for column in 0..COLUMNS {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (y, x, t) = (row as f64, column as f64, step as f64);
+            let wave = (0.11 * x + 0.3 * t).sin() + (0.07 * y - 0.2 * t + 0.03 * x).cos();
+            let lit = with_fault && FAULT[0].contains(&row) && FAULT[1].contains(&column);
+            let level = if lit { 250 } else { (100.0 + 35.0 * wave) as u8 + (noise >> 61) as u8 };
+            bytes.extend([level, level / 2, 200]);
+        }
+    }
+    let path = daemon.images().join(format!("{step}-{with_fault}.ppm"));
+    fs::write(&path, bytes).unwrap();
     path
 }

@@ -1,33 +1,8 @@
 //! Where the score comes from, as a picture: in the reply when asked for, and on disk on an alarm.
 
-use crate::harness::{Daemon, Reply, directory, frames_of, fresh_id};
+use crate::harness::{COLUMNS, Daemon, FAULT, ROWS, Reply, directory, frames_of, fresh_id, scene};
 use anomalyd_models::image::{Limits, decode};
 use std::fs;
-use std::path::PathBuf;
-
-const ROWS: usize = 120;
-const COLUMNS: usize = 160;
-/// Rows and columns of the fault.
-const FAULT: [std::ops::Range<usize>; 2] = [60..76, 100..116];
-
-/// A smooth pattern that moves with `step`, and on demand a square of light; written as a binary PPM.
-fn scene(daemon: &Daemon, step: i64, with_fault: bool) -> PathBuf {
-    let mut bytes = format!("P6\n{COLUMNS} {ROWS}\n255\n").into_bytes();
-    let mut noise = step as u64 + 1;
-    for row in 0..ROWS {
-        for column in 0..COLUMNS {
-            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let (y, x, t) = (row as f64, column as f64, step as f64);
-            let wave = (0.11 * x + 0.3 * t).sin() + (0.07 * y - 0.2 * t + 0.03 * x).cos();
-            let lit = with_fault && FAULT[0].contains(&row) && FAULT[1].contains(&column);
-            let level = if lit { 250 } else { (100.0 + 35.0 * wave) as u8 + (noise >> 61) as u8 };
-            bytes.extend([level, level / 2, 200]);
-        }
-    }
-    let path = daemon.images().join(format!("{step}-{with_fault}.ppm"));
-    fs::write(&path, bytes).unwrap();
-    path
-}
 
 fn classify(daemon: &Daemon, step: i64, with_fault: bool, option: Option<&str>) -> Reply {
     let path = scene(daemon, step, with_fault);

@@ -86,7 +86,7 @@ fn malformed_and_foreign_requests_are_told_apart() {
         (&[b"ANOM1", b"CLASSIFY", b"id", b"0", b"a run", b"1", b"path", b"/x"], 400),
         (&[b"ANOM1", b"CLASSIFY", b"id", b"0", b"run", b"1", b"path", b"relative"], 400),
         (&[b"ANOM1", b"DRAIN", b"id", b"0"], 405),
-        (&[b"ANOM1", b"LABEL", b"id", b"0", b"run", b"1", b"label", b"normal"], 501),
+        (&[b"ANOM1", b"LABEL", b"id", b"0", b"run", b"1", b"label", b"normal"], 404),
         (&[b"ANOM1", b"CLASSIFY", b"id", b"0", b"", b"1", b"path", b"/x", b"model=none"], 404),
     ];
     for (frames, status) in cases {

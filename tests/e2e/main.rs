@@ -8,6 +8,7 @@ mod deadline;
 mod evaluate;
 mod heat_maps;
 mod inputs;
+mod labels;
 mod lifecycle;
 mod models;
 mod overload;

@@ -29,6 +29,19 @@ class ClientTest:
         self.assertEqual(probe.rewind(1).status, 200)
         self.assertEqual(probe.ping().status, 200)
 
+    def test_label_overrides_the_judgement_of_the_same_image(self):
+        daemon = self.start()
+        probe = self.probe(self.language, daemon.service, "run")
+        image = self.image()
+        for step in range(1, 4):
+            self.assertEqual(probe.classify(step, image).label, "unknown")
+        self.assertEqual(probe.label(99, "normal").status, 404)
+        self.assertEqual(probe.label(2, "anomalous").status, 200)
+        again = probe.classify(2, image)
+        self.assertEqual((again.status, again.label, again.acted), (200, "anomalous", True))
+        self.assertEqual(probe.label(2, "normal").status, 200)
+        self.assertEqual(probe.classify(2, image).label, "normal")
+
     def test_bad_images_get_their_statuses_and_the_daemon_goes_on(self):
         daemon = self.start()
         images = daemon.images

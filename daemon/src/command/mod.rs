@@ -7,6 +7,7 @@ mod fit;
 mod health;
 mod images;
 mod keygen;
+mod label;
 mod models;
 mod progress;
 mod recorded;
@@ -61,6 +62,10 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Classify(args) => {
             log.start()?;
             classify::run(&args)
+        }
+        Command::Label(args) => {
+            log.start()?;
+            label::run(&args)
         }
         Command::Evaluate(args) => {
             log.start()?;

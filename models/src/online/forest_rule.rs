@@ -65,7 +65,7 @@ impl Rule for ForestRule {
         Ok(features?.into_iter().collect())
     }
 
-    fn judge(&self, pool: &mut Pool<Row>, step: i64, row: Row) -> Result<Opinion<Row>> {
+    fn judge(&self, pool: &mut Pool<Row>, step: i64, row: Row, _rate: f64) -> Result<Opinion<Row>> {
         let mut verdict = Verdict::unknown();
         if pool.size() >= self.params.warm_up {
             let rows: Vec<&[f32]> = pool

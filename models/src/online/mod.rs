@@ -4,10 +4,10 @@
 //! steps. There are two rules: the default compares an image with those just before it ([`OnlineMethod::OneStepAhead`]), the
 //! paper's fits an isolation forest on the whole pool ([`OnlineMethod::Forest`]).
 
-mod alarms;
 mod block_matching;
 mod forest_rule;
 mod heat_map;
+mod known;
 mod one_step_ahead;
 mod params;
 mod planes;
@@ -19,8 +19,10 @@ mod surprise;
 mod tail;
 
 pub use heat_map::HeatMap;
+pub use known::Truth;
 pub use params::{ForestRuleParams, OneStepAheadParams, OnlineMethod, OnlineParams};
 pub use run::OnlineRun;
+pub use sequence::Labelled;
 pub use series::ScalarRun;
 
 #[cfg(test)]

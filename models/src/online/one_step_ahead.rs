@@ -84,7 +84,7 @@ impl OneStepAhead {
     /// Judges `surprise`, with a map of `columns` patches, by the residuals of the images before over `level`.
     fn opinion(
         &self,
-        (residuals, level): (&[f64], f64),
+        (residuals, level, rate): (&[f64], f64, f64),
         surprise: &Surprise,
         columns: usize,
         factor: usize,
@@ -92,11 +92,11 @@ impl OneStepAhead {
     ) -> Opinion<State> {
         let tail = Tail::fit(residuals);
         let p = tail.p_value(surprise.log - level);
-        let alarm = (level + tail.residual_at(self.params.false_alarm_rate)).exp();
+        let alarm = (level + tail.residual_at(rate)).exp();
         let places = Places::of_patches(&surprise.relative, columns, alarm, STRIDE * factor);
         let region = surprise.region.map(|region| in_pixels(region, factor));
         // Subtracted from zero, so that p = 1 gives 0 and not -0.
-        let verdict = Verdict::by_threshold(0.0 - p.log10(), 0.0 - self.params.false_alarm_rate.log10());
+        let verdict = Verdict::by_threshold(0.0 - p.log10(), 0.0 - rate.log10());
         Opinion { verdict, p_value: Some(p), region, places: Some(places), state }
     }
 
@@ -109,7 +109,14 @@ impl OneStepAhead {
     }
 
     /// Judges an image that comes one output interval after the newest.
-    fn judge_next(&self, map: &NoveltyMap, newest: &State, next: State, factor: usize) -> Opinion<State> {
+    fn judge_next(
+        &self,
+        map: &NoveltyMap,
+        newest: &State,
+        next: State,
+        factor: usize,
+        rate: f64,
+    ) -> Opinion<State> {
         let Some(scale) = &newest.scale else {
             return Self::unknown(State { scale: Some(Arc::new(Scale::first(map))), ..next });
         };
@@ -124,7 +131,7 @@ impl OneStepAhead {
         if newest.residuals.len() < MIN_RESIDUALS {
             return Self::young(next, &surprise, factor);
         }
-        self.opinion((&newest.residuals, level), &surprise, map.columns, factor, next)
+        self.opinion((&newest.residuals, level, rate), &surprise, map.columns, factor, next)
     }
 
     fn young(state: State, surprise: &Surprise, factor: usize) -> Opinion<State> {
@@ -134,7 +141,14 @@ impl OneStepAhead {
 
     /// Judges an image that comes `lag` output intervals after the newest, by pairs of accepted images as far apart. The state
     /// takes nothing from it but the image.
-    fn judge_late(&self, pool: &mut Pool<State>, lag: u64, next: State, factor: usize) -> Opinion<State> {
+    fn judge_late(
+        &self,
+        pool: &mut Pool<State>,
+        lag: u64,
+        next: State,
+        factor: usize,
+        rate: f64,
+    ) -> Opinion<State> {
         let last = pool.n_held() - 1;
         let interval = interval(&pool.held(last).1.intervals);
         let Some(scale) = pool.held(last).1.scale.clone() else { return Self::unknown(next) };
@@ -165,7 +179,7 @@ impl OneStepAhead {
         let level = median(&surprises);
         let residuals: Vec<f64> = surprises.iter().map(|x| x - level).collect();
         let map = self.map(&next.image, pool, last);
-        self.opinion((&residuals, level), &Surprise::of(&map, &scale), map.columns, factor, next)
+        self.opinion((&residuals, level, rate), &Surprise::of(&map, &scale), map.columns, factor, next)
     }
 }
 
@@ -183,7 +197,7 @@ impl Rule for OneStepAhead {
         Ok(Compared { planes: Planes::reduced(pixels, factor), factor })
     }
 
-    fn judge(&self, pool: &mut Pool<State>, step: i64, image: Compared) -> Result<Opinion<State>> {
+    fn judge(&self, pool: &mut Pool<State>, step: i64, image: Compared, rate: f64) -> Result<Opinion<State>> {
         let Compared { planes, factor } = image;
         let (image, late) = (Arc::new(planes), Vec::new());
         let Some(last) = pool.n_held().checked_sub(1) else {
@@ -209,9 +223,9 @@ impl Rule for OneStepAhead {
         }
         if lag == 1 {
             let map = self.map(&next.image, pool, last);
-            return Ok(self.judge_next(&map, pool.held(last).1, next, factor));
+            return Ok(self.judge_next(&map, pool.held(last).1, next, factor, rate));
         }
-        Ok(self.judge_late(pool, lag, next, factor))
+        Ok(self.judge_late(pool, lag, next, factor, rate))
     }
 
     fn needed(&self, pool: &Pool<State>) -> usize {

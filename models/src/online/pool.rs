@@ -1,13 +1,24 @@
 //! The images of a run believed normal, in the order of their steps, as states that a rewind goes back to.
 
+use super::known::PixelDigest;
 use crate::error::{Error, Result};
 use std::collections::VecDeque;
+
+/// One accepted image.
+#[derive(Debug)]
+pub(super) struct Entry<S> {
+    pub(super) step: i64,
+    /// Of the image's pixels.
+    pub(super) digest: PixelDigest,
+    /// The state after it.
+    pub(super) state: S,
+}
 
 /// What is remembered after each accepted image. The state after the newest image is the run's state; to forget later
 /// images is to drop later states, so a rewind restores what was, bit for bit.
 #[derive(Debug)]
 pub(super) struct Pool<S> {
-    entries: VecDeque<(i64, S)>,
+    entries: VecDeque<Entry<S>>,
     /// States that have been dropped from the front to bound the memory.
     n_dropped: usize,
     /// The step of the run's first image, dropped or not.
@@ -32,12 +43,12 @@ impl<S> Pool<S> {
 
     /// The step of the newest image.
     pub(super) fn last_step(&self) -> Option<i64> {
-        self.entries.back().map(|(step, _)| *step)
+        self.entries.back().map(|entry| entry.step)
     }
 
     /// The states still held, oldest first.
     pub(super) fn states(&self) -> impl DoubleEndedIterator<Item = &S> + ExactSizeIterator {
-        self.entries.iter().map(|(_, state)| state)
+        self.entries.iter().map(|entry| &entry.state)
     }
 
     /// The number of states still held.
@@ -47,18 +58,24 @@ impl<S> Pool<S> {
 
     /// The step and the state at `idx` among those still held.
     pub(super) fn held(&self, idx: usize) -> (i64, &S) {
-        let (step, state) = &self.entries[idx];
+        let Entry { step, state, .. } = &self.entries[idx];
         (*step, state)
     }
 
     /// The state at `idx` among those still held, to note in it what follows from it and those before it alone.
     pub(super) fn held_mut(&mut self, idx: usize) -> &mut S {
-        &mut self.entries[idx].1
+        &mut self.entries[idx].state
+    }
+
+    /// The pixels of the image accepted at `step`, if its state is still held.
+    pub(super) fn digest_at(&self, step: i64) -> Option<PixelDigest> {
+        let idx = self.entries.binary_search_by_key(&step, |entry| entry.step).ok()?;
+        Some(self.entries[idx].digest)
     }
 
     /// The newest state.
     pub(super) fn newest(&self) -> Option<&S> {
-        self.entries.back().map(|(_, state)| state)
+        self.entries.back().map(|entry| &entry.state)
     }
 
     /// The size of the pool once it has forgotten the images that `later` holds for; it changes nothing.
@@ -70,11 +87,11 @@ impl<S> Pool<S> {
         if self.first_step.is_none_or(&later) {
             return Ok(0);
         }
-        let n_held = self.entries.partition_point(|&(step, _)| !later(step));
+        let n_held = self.entries.partition_point(|entry| !later(entry.step));
         let forgets = n_held < self.entries.len();
         // Once states have been dropped, the oldest held ones are there only for those after them to read.
         if forgets && self.n_dropped > 0 && n_held < self.depth {
-            let oldest = self.entries[self.depth - 1].0;
+            let oldest = self.entries[self.depth - 1].step;
             let first = self.first_step.unwrap_or(oldest);
             let reason = format!(
                 "the state of the run there is no longer held, only from step {oldest} on ({} images); rewind to a step before the \
@@ -98,13 +115,13 @@ impl<S> Pool<S> {
     }
 
     /// Accepts an image with the state after it; its step is later than all others.
-    pub(super) fn push(&mut self, step: i64, state: S) {
+    pub(super) fn push(&mut self, entry: Entry<S>) {
         assert!(
-            self.last_step().is_none_or(|last| last < step),
+            self.last_step().is_none_or(|last| last < entry.step),
             "the pool's steps must increase; this is a bug"
         );
-        self.first_step.get_or_insert(step);
-        self.entries.push_back((step, state));
+        self.first_step.get_or_insert(entry.step);
+        self.entries.push_back(entry);
         // A state that can be gone back to needs depth - 1 others before it.
         if self.entries.len() > (self.max_snapshots - 1).saturating_add(self.depth) {
             self.entries.pop_front();
@@ -117,9 +134,13 @@ impl<S> Pool<S> {
 mod tests {
     use super::*;
 
+    fn entry(step: i64) -> Entry<i64> {
+        Entry { step, digest: [0; 32], state: step * 10 }
+    }
+
     fn pool(steps: std::ops::RangeInclusive<i64>) -> Pool<i64> {
         let mut pool = Pool::new(4, 3);
-        steps.for_each(|step| pool.push(step, step * 10));
+        steps.for_each(|step| pool.push(entry(step)));
         pool
     }
 
@@ -146,7 +167,7 @@ mod tests {
         assert_eq!(after(&pool, 0).unwrap(), 0);
         assert_eq!(pool.truncate(0), 20);
         assert_eq!((pool.size(), pool.last_step()), (0, None));
-        pool.push(-5, 0);
+        pool.push(entry(-5));
         assert_eq!(pool.size(), 1);
     }
 
@@ -162,7 +183,7 @@ mod tests {
         for _ in 0..10 {
             let size = after(&pool, 18).unwrap();
             pool.truncate(size);
-            (19..=20).for_each(|step| pool.push(step, step));
+            (19..=20).for_each(|step| pool.push(entry(step)));
             assert_eq!(pool.n_held(), 6);
         }
     }

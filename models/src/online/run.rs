@@ -2,9 +2,10 @@
 
 use super::forest_rule::ForestRule;
 use super::heat_map::{HeatMap, Places};
+use super::known::{KnownImage, Truth};
 use super::one_step_ahead::OneStepAhead;
 use super::params::{OnlineMethod, OnlineParams};
-use super::sequence::Sequence;
+use super::sequence::{Back, Labelled, Sequence};
 use crate::error::Result;
 use crate::extractor::{DeviceChoice, WeightsStore};
 use crate::image::{Decoded, Preprocess};
@@ -15,7 +16,8 @@ use std::sync::Arc;
 ///
 /// A judgement depends on the parameters, the accepted images and their steps, and the image alone: the number of threads and
 /// the time do not matter, and after a [`rewind`](Self::rewind) everything is, bit for bit, as it was, but for one thing: an image
-/// that raised an alarm is known again. If it comes back the same, going back once more would not help, and it is accepted.
+/// that raised an alarm is known again. If it comes back the same, going back once more would not help, and it is accepted. So is
+/// what an operator has said of an image ([`label`](Self::label)).
 ///
 /// # Examples
 ///
@@ -110,9 +112,11 @@ impl OnlineRun {
     /// - those of the extractor.
     pub fn judge(&mut self, step: i64, image: &Decoded) -> Result<Judgement> {
         let pixels = self.preprocess.apply(image)?;
+        // A method without p-values does not look at it.
+        let rate = self.false_alarm_rate.unwrap_or_default();
         let sequel = match &mut self.method {
-            Method::OneStepAhead(sequence) => sequence.judge(step, &pixels),
-            Method::Forest(sequence) => sequence.judge(step, &pixels),
+            Method::OneStepAhead(sequence) => sequence.judge(step, &pixels, rate),
+            Method::Forest(sequence) => sequence.judge(step, &pixels, rate),
         }?;
         let region = sequel.region.map(|region| self.preprocess.region_in_file(region));
         let above = sequel.verdict.score > sequel.verdict.threshold;
@@ -129,6 +133,7 @@ impl OnlineRun {
             pool: Some(sequel.pool),
             forgot: sequel.forgot,
             reproducible: sequel.reproducible,
+            truth: sequel.truth,
         })
     }
 
@@ -148,12 +153,64 @@ impl OnlineRun {
     ///
     /// [`Error::Step`](crate::Error::Step), and nothing is changed, if the run no longer holds its state at that step.
     pub fn rewind(&mut self, step: i64) -> Result<usize> {
+        self.go(Back::To(step))
+    }
+
+    /// Goes back; returns how many images were forgotten.
+    pub(super) fn go(&mut self, back: Back) -> Result<usize> {
         let forgotten = match &mut self.method {
-            Method::OneStepAhead(sequence) => sequence.rewind(step),
-            Method::Forest(sequence) => sequence.rewind(step),
+            Method::OneStepAhead(sequence) => sequence.go(back),
+            Method::Forest(sequence) => sequence.go(back),
         }?;
         self.newest = None;
         Ok(forgotten)
+    }
+
+    /// How many images would be left if the run went back; an error if it cannot.
+    pub(super) fn size_after(&self, back: Back) -> Result<usize> {
+        match &self.method {
+            Method::OneStepAhead(sequence) => sequence.size_after(back),
+            Method::Forest(sequence) => sequence.size_after(back),
+        }
+    }
+
+    /// Whether the image of `step` is believed normal, and its state held.
+    pub(super) fn has_accepted(&self, step: i64) -> bool {
+        match &self.method {
+            Method::OneStepAhead(sequence) => sequence.has_accepted(step),
+            Method::Forest(sequence) => sequence.has_accepted(step),
+        }
+    }
+
+    /// Takes an operator's word for the image of `step`, the newest of that step; `None`, and nothing is changed, if no image
+    /// of that step is remembered.
+    ///
+    /// - `Truth::Normal` for an image that raised an alarm: it joins those believed normal at once, if it is later than all of
+    ///   them and none has joined or been forgotten since it was judged (up to four such images are held), else when it comes
+    ///   back.
+    /// - `Truth::Anomalous` for an accepted image: it is forgotten with all later ones, as by a rewind to the step before.
+    ///
+    /// In either case the same pixels at that step get that label from now on, whatever their score.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Step`](crate::Error::Step), and nothing is changed, if the run no longer holds its state before that step.
+    pub fn label(&mut self, step: i64, truth: Truth) -> Result<Option<Labelled>> {
+        let labelled = match &mut self.method {
+            Method::OneStepAhead(sequence) => sequence.label(step, truth),
+            Method::Forest(sequence) => sequence.label(step, truth),
+        }?;
+        self.newest = None;
+        Ok(labelled)
+    }
+
+    /// Sets the p-value below which an image is anomalous, for the images to come; the method `forest` has none.
+    ///
+    /// - `rate`: above 0, at most 0.1.
+    pub fn set_false_alarm_rate(&mut self, rate: f64) {
+        if let Some(own) = &mut self.false_alarm_rate {
+            *own = rate;
+        }
     }
 
     /// The number of images believed normal.
@@ -162,6 +219,17 @@ impl OnlineRun {
             Method::OneStepAhead(sequence) => sequence.pool().size(),
             Method::Forest(sequence) => sequence.pool().size(),
         }
+    }
+
+    /// The number of images known that have raised an alarm, and of those that an operator has labelled; at most 1,024 images
+    /// are known, the newest.
+    pub fn n_known(&self) -> (usize, usize) {
+        let known = match &self.method {
+            Method::OneStepAhead(sequence) => sequence.known(),
+            Method::Forest(sequence) => sequence.known(),
+        };
+        let count = |holds: fn(&KnownImage) -> bool| known.iter().filter(|image| holds(image)).count();
+        (count(|image| image.alarmed), count(|image| image.truth.is_some()))
     }
 
     /// The newest step judged, whether it was accepted or not; `None` before the first and after a rewind to before it.

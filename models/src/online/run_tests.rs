@@ -11,7 +11,7 @@ use proptest::prelude::*;
 const SQUARE: [usize; 4] = [20, 40, 31, 51];
 
 /// A grey image of `rows` x `columns` pixels at a time in units of the usual output interval.
-fn scene(rows: usize, columns: usize, time: i64) -> Array3<u8> {
+pub(super) fn scene(rows: usize, columns: usize, time: i64) -> Array3<u8> {
     let mut waves = Rng::new(1);
     let waves: Vec<[f64; 4]> =
         (0..12).map(|_| [0.1, 0.1, 0.2, 3.0].map(|scale| scale * waves.normal())).collect();
@@ -61,7 +61,7 @@ fn labels(judgements: &[Judgement]) -> Vec<Label> {
 }
 
 /// Bits, so that NaN equals itself and nothing else passes for equal.
-fn bits(judgement: &Judgement) -> impl PartialEq + std::fmt::Debug + use<> {
+pub(super) fn bits(judgement: &Judgement) -> impl PartialEq + std::fmt::Debug + use<> {
     let Judgement { verdict, p_value, region, pool, .. } = judgement;
     (
         verdict.label,

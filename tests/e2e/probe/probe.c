@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0
  *
  * Does what its standard input says with one client, and prints one line for each: the tests drive it. A line is
- *     classify STEP xHEXPATH | rewind STEP | ping
+ *     classify STEP xHEXPATH | rewind STEP | label STEP normal|anomalous | ping
  * and the answer
  *     STATUS LABEL ACTED RESTARTED STEP SCORE THRESHOLD MILLISECONDS INSTANCE
  */
@@ -60,6 +60,10 @@ int main(int argc, char **argv)
             anomalyd_classify(client, step, path, &verdict);
         } else if (sscanf(line, "rewind %" SCNd64, &step) == 1) {
             verdict.status = anomalyd_rewind(client, step);
+            verdict.step = step;
+        } else if (sscanf(line, "label %" SCNd64 " %8192[a-z]", &step, hex) == 2) {
+            anomalyd_label truth = strcmp(hex, "normal") == 0 ? ANOMALYD_NORMAL : ANOMALYD_ANOMALOUS;
+            verdict.status = anomalyd_label_step(client, step, truth);
             verdict.step = step;
         } else {
             verdict.status = anomalyd_ping(client);

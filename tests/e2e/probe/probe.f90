@@ -52,6 +52,11 @@ program probe
          call watch%rewind(step, stat)
          verdict%status = stat
          verdict%step = step
+      else if (index(line, 'label ') == 1) then
+         read (line(7:), *) step, word
+         call watch%label_step(step, merge(anomalyd_normal, anomalyd_anomalous, word == 'normal'), stat)
+         verdict%status = stat
+         verdict%step = step
       else
          call watch%ping(stat)
          verdict%status = stat

@@ -1,0 +1,153 @@
+//! The images that something is known of whatever the run accepts or forgets: those that raised an alarm, to know an event
+//! again that comes back after a rewind, and those whose truth an operator has told.
+
+use ndarray::Array3;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::VecDeque;
+
+/// Images known; the oldest is dropped for a new one. 48 bytes each.
+const MAX_KNOWN: usize = 1024;
+
+/// The SHA-256 of an image's shape and pixels.
+pub(super) type PixelDigest = [u8; 32];
+
+/// What an operator says an image is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Truth {
+    /// Nothing is wrong with it, whatever its score.
+    Normal,
+    /// It shows a fault, whatever its score.
+    Anomalous,
+}
+
+/// Digests a preprocessed image, `[channels, rows, columns]`, in row-major order whatever its layout.
+///
+/// A row of grey levels counts as one byte a pixel, which is four times as fast; any other as its 32-bit numbers.
+pub(super) fn digest(pixels: &Array3<f32>) -> PixelDigest {
+    let mut hasher = Sha256::new();
+    for &length in pixels.shape() {
+        hasher.update((length as u64).to_le_bytes());
+    }
+    let mut bytes = Vec::with_capacity(1 + 4 * pixels.len_of(ndarray::Axis(2)));
+    for lane in pixels.rows() {
+        bytes.clear();
+        bytes.push(1);
+        bytes.extend(lane.iter().map(|&value| value as u8));
+        // Compared as bits: a negative zero is no grey level.
+        let are_levels =
+            lane.iter().zip(&bytes[1..]).all(|(value, &level)| value.to_bits() == f32::from(level).to_bits());
+        if !are_levels {
+            bytes.clear();
+            bytes.push(4);
+            lane.iter().for_each(|value| bytes.extend(value.to_bits().to_le_bytes()));
+        }
+        hasher.update(&bytes);
+    }
+    hasher.finalize().into()
+}
+
+/// One image that something is known of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct KnownImage {
+    pub(super) step: i64,
+    pub(super) digest: PixelDigest,
+    /// It has raised an alarm.
+    pub(super) alarmed: bool,
+    /// What an operator has said of it.
+    pub(super) truth: Option<Truth>,
+}
+
+/// What is known of images; a rewind does not make it forgotten.
+#[derive(Debug, Default)]
+pub(super) struct Known(VecDeque<KnownImage>);
+
+impl Known {
+    /// The number of different images that have raised an alarm at `step`.
+    pub(super) fn n_alarms_at(&self, step: i64) -> usize {
+        self.0.iter().filter(|image| image.step == step && image.alarmed).count()
+    }
+
+    /// What is known of this very image.
+    pub(super) fn find(&self, step: i64, digest: &PixelDigest) -> Option<KnownImage> {
+        self.0.iter().find(|image| image.step == step && image.digest == *digest).copied()
+    }
+
+    /// The image at `step` of which something was learnt last.
+    pub(super) fn newest_at(&self, step: i64) -> Option<KnownImage> {
+        self.0.iter().rev().find(|image| image.step == step).copied()
+    }
+
+    /// Remembers an alarm.
+    pub(super) fn alarm(&mut self, step: i64, digest: PixelDigest) {
+        self.note(step, digest).alarmed = true;
+    }
+
+    /// Remembers what an operator says.
+    pub(super) fn label(&mut self, step: i64, digest: PixelDigest, truth: Truth) {
+        self.note(step, digest).truth = Some(truth);
+    }
+
+    /// All, the oldest first.
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = &KnownImage> {
+        self.0.iter()
+    }
+
+    /// The image's entry, made the newest.
+    fn note(&mut self, step: i64, digest: PixelDigest) -> &mut KnownImage {
+        let place = self.0.iter().position(|image| image.step == step && image.digest == digest);
+        let image = place.and_then(|place| self.0.remove(place)).unwrap_or(KnownImage {
+            step,
+            digest,
+            alarmed: false,
+            truth: None,
+        });
+        if self.0.len() == MAX_KNOWN {
+            self.0.pop_front();
+        }
+        self.0.push_back(image);
+        self.0.back_mut().expect("one was pushed")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_tells_pixels_and_shapes_apart_but_not_layouts() {
+        let image = Array3::from_shape_fn((2, 3, 4), |(k, r, c)| (12 * k + 4 * r + c) as f32);
+        let reshaped = image.clone().into_shape_with_order((2, 4, 3)).unwrap();
+        let transposed = image.clone().reversed_axes().as_standard_layout().into_owned();
+        assert_ne!(digest(&image), digest(&reshaped));
+        assert_eq!(digest(&image), digest(&transposed.reversed_axes()));
+        for other in [22.0, 23.5, 256.0 + 23.0, -0.0, f32::NAN] {
+            let mut changed = image.clone();
+            changed[[1, 2, 3]] = other;
+            assert_ne!(digest(&image), digest(&changed), "{other}");
+        }
+        let zeros = Array3::<f32>::zeros((1, 1, 4));
+        assert_ne!(digest(&zeros), digest(&zeros.mapv(|zero| -zero)));
+    }
+
+    #[test]
+    fn the_oldest_makes_room() {
+        let mut known = Known::default();
+        (0..=MAX_KNOWN as i64).for_each(|step| known.alarm(step, [0; 32]));
+        assert_eq!(known.find(0, &[0; 32]), None);
+        assert!(known.find(1, &[0; 32]).is_some() && known.newest_at(MAX_KNOWN as i64).is_some());
+    }
+
+    #[test]
+    fn one_image_is_noted_once_and_a_later_word_counts() {
+        let mut known = Known::default();
+        known.alarm(1, [0; 32]);
+        known.alarm(1, [1; 32]);
+        known.label(1, [0; 32], Truth::Anomalous);
+        known.label(1, [0; 32], Truth::Normal);
+        assert_eq!((known.iter().len(), known.n_alarms_at(1)), (2, 2));
+        let first = KnownImage { step: 1, digest: [0; 32], alarmed: true, truth: Some(Truth::Normal) };
+        assert_eq!((known.find(1, &[0; 32]), known.newest_at(1)), (Some(first), Some(first)));
+    }
+}
