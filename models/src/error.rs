@@ -63,6 +63,16 @@ pub enum Error {
         /// What is remembered, and what to do.
         reason: String,
     },
+    /// A run has as many streams as it may have.
+    #[error(
+        "stream \"{stream}\": the run has {limit} streams already, as many as it may: name fewer, or raise the limit"
+    )]
+    TooManyStreams {
+        /// The most streams of a run.
+        limit: usize,
+        /// The one that cannot begin.
+        stream: String,
+    },
     /// A file could not be read or written.
     #[error("{path}: {source}", path = path.display())]
     Io {

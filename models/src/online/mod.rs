@@ -15,6 +15,7 @@ mod pool;
 mod run;
 mod sequence;
 mod series;
+mod streams;
 mod surprise;
 mod tail;
 
@@ -24,6 +25,9 @@ pub use params::{ForestRuleParams, OneStepAheadParams, OnlineMethod, OnlineParam
 pub use run::OnlineRun;
 pub use sequence::Labelled;
 pub use series::ScalarRun;
+pub use streams::{RunSettings, StreamSummary, Streams};
 
 #[cfg(test)]
 mod run_tests;
+#[cfg(test)]
+mod streams_tests;

@@ -1,0 +1,224 @@
+//! Several outputs per step of one simulation run, each with a past of its own, under one joint false-alarm rate.
+
+use super::heat_map::HeatMap;
+use super::known::Truth;
+use super::params::{OnlineMethod, OnlineParams};
+use super::run::OnlineRun;
+use super::sequence::{Back, Labelled};
+use crate::error::{Error, Result};
+use crate::extractor::{DeviceChoice, WeightsStore};
+use crate::image::{Decoded, Preprocess};
+use crate::verdict::Judgement;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What makes an online run, for those that begin later.
+#[derive(Debug, Clone)]
+pub struct RunSettings {
+    /// How images are judged.
+    pub params: OnlineParams,
+    /// Applied to every image before it is judged.
+    pub preprocess: Preprocess,
+    /// Weights, for an extractor that needs them.
+    pub weights: Arc<WeightsStore>,
+    /// Where extractors compute.
+    pub device: DeviceChoice,
+    /// The most streams of one run, at least 1.
+    pub max_streams: usize,
+}
+
+impl RunSettings {
+    fn begin(&self) -> Result<OnlineRun> {
+        OnlineRun::new(self.params.clone(), self.preprocess, Arc::clone(&self.weights), self.device)
+    }
+}
+
+/// The streams of one run: variables or slices of which each step writes an image.
+///
+/// Each stream is an [`OnlineRun`] of its own: its images are compared with its own alone. What they share is the simulation
+/// and the operator's patience:
+///
+/// - **Steps.** A rewind concerns all streams. A step at or before the newest of the *same* stream means that the simulation has
+///   gone back, and makes all streams forget that and later steps; the same step in another stream means nothing.
+/// - **False alarms.** A stream is judged at the false-alarm rate divided by the number of streams that have an image in their
+///   pool, the image's own counted in. By the union bound the probability of any false alarm in a step is then at most the
+///   rate, however the streams depend on each other. While streams appear, those that came first are judged at a larger share:
+///   the first image of a second stream halves the share of the first from its next image on. The method `forest` has no
+///   p-values, and so no joint rate.
+#[derive(Debug)]
+pub struct Streams {
+    settings: RunSettings,
+    by_name: BTreeMap<String, OnlineRun>,
+}
+
+/// What is to be told of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamSummary {
+    /// Its name, empty for the default stream.
+    pub name: String,
+    /// Images believed normal.
+    pub pool_size: usize,
+    /// The newest step judged.
+    pub last_step: Option<i64>,
+    /// Images known that have raised an alarm.
+    pub alarms: usize,
+    /// Images that an operator has labelled.
+    pub labels: usize,
+}
+
+impl Streams {
+    /// A run without streams.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Parameter`] if a setting lies outside its range.
+    pub fn new(settings: RunSettings) -> Result<Self> {
+        if settings.max_streams == 0 {
+            return Err(Error::Parameter {
+                name: "max_streams",
+                found: "0".into(),
+                expected: "at least 1".into(),
+            });
+        }
+        // Once for nothing, so that wrong parameters are found before the first image.
+        settings.begin()?;
+        Ok(Self { settings, by_name: BTreeMap::new() })
+    }
+
+    /// Judges the image of a step of a stream, as [`OnlineRun::judge`] does, and with it tells all streams what follows from
+    /// its step. [`Judgement::forgot`] counts the images of all streams.
+    ///
+    /// # Errors
+    ///
+    /// All streams are then as they were before: those of [`OnlineRun::judge`], [`Error::Step`] also if another stream cannot go
+    /// back as far, and [`Error::TooManyStreams`].
+    pub fn judge(&mut self, stream: &str, step: i64, image: &Decoded) -> Result<Judgement> {
+        let last = self.by_name.get(stream).and_then(OnlineRun::last_step);
+        let back = last.filter(|&last| last >= step).map(|_| Back::Before(step));
+        let n_others = self.n_with_images(stream, back)?;
+        let is_new = !self.by_name.contains_key(stream);
+        if is_new {
+            self.begin(stream)?;
+        }
+        let rate = self.settings.params.one_step_ahead.false_alarm_rate / (n_others + 1) as f64;
+        let run = self.by_name.get_mut(stream).expect("it is there, or has just begun");
+        run.set_false_alarm_rate(rate);
+        let mut judgement = match run.judge(step, image) {
+            Ok(judgement) => judgement,
+            Err(error) => {
+                if is_new {
+                    self.by_name.remove(stream);
+                }
+                return Err(error);
+            }
+        };
+        if let Some(back) = back {
+            judgement.forgot += self.others_go(stream, back)?;
+        }
+        Ok(judgement)
+    }
+
+    /// As [`OnlineRun::heat_map`], of the image that the stream has judged last.
+    pub fn heat_map(&self, stream: &str, image: &Decoded) -> Option<HeatMap> {
+        self.by_name.get(stream)?.heat_map(image)
+    }
+
+    /// Forgets the images of all streams with a later step; returns how many.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Step`], and nothing is changed, if a stream no longer holds its state at that step.
+    pub fn rewind(&mut self, step: i64) -> Result<usize> {
+        for run in self.by_name.values() {
+            run.size_after(Back::To(step))?;
+        }
+        let mut forgotten = 0;
+        for run in self.by_name.values_mut() {
+            forgotten += run.go(Back::To(step))?;
+        }
+        self.drop_empty();
+        Ok(forgotten)
+    }
+
+    /// As [`OnlineRun::label`], of a stream's image. An accepted image that is anomalous makes all streams forget its step and
+    /// all later ones: they are outputs of one simulation.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Step`], and nothing is changed, if a stream no longer holds its state before that step.
+    pub fn label(&mut self, stream: &str, step: i64, truth: Truth) -> Result<Option<Labelled>> {
+        let Some(run) = self.by_name.get(stream) else { return Ok(None) };
+        let back = (truth == Truth::Anomalous && run.has_accepted(step)).then_some(Back::Before(step));
+        self.n_with_images(stream, back)?;
+        let run = self.by_name.get_mut(stream).expect("it was there");
+        let Some(mut labelled) = run.label(step, truth)? else { return Ok(None) };
+        if let Some(back) = back {
+            labelled.forgot += self.others_go(stream, back)?;
+        }
+        Ok(Some(labelled))
+    }
+
+    /// The number of images believed normal, of all streams together.
+    pub fn pool_size(&self) -> usize {
+        self.by_name.values().map(OnlineRun::pool_size).sum()
+    }
+
+    /// The newest step judged in any stream.
+    pub fn last_step(&self) -> Option<i64> {
+        self.by_name.values().filter_map(OnlineRun::last_step).max()
+    }
+
+    /// What is to be told of each stream, by name.
+    pub fn summaries(&self) -> Vec<StreamSummary> {
+        let summary = |(name, run): (&String, &OnlineRun)| {
+            let (alarms, labels) = run.n_known();
+            let (pool_size, last_step) = (run.pool_size(), run.last_step());
+            StreamSummary { name: name.clone(), pool_size, last_step, alarms, labels }
+        };
+        self.by_name.iter().map(summary).collect()
+    }
+
+    /// The p-value below which an image of the run is anomalous, all streams together; `None` for a method without.
+    pub fn joint_false_alarm_rate(&self) -> Option<f64> {
+        let params = &self.settings.params;
+        (params.method == OnlineMethod::OneStepAhead).then_some(params.one_step_ahead.false_alarm_rate)
+    }
+
+    /// The number of streams but `stream` that have images in their pools, once they have gone back.
+    fn n_with_images(&self, stream: &str, back: Option<Back>) -> Result<usize> {
+        let mut n = 0;
+        for (_, run) in self.by_name.iter().filter(|(name, _)| *name != stream) {
+            let size = match back {
+                Some(back) => run.size_after(back)?,
+                None => run.pool_size(),
+            };
+            n += usize::from(size > 0);
+        }
+        Ok(n)
+    }
+
+    /// Makes all streams but `stream` go back, which [`n_with_images`](Self::n_with_images) has found that they can.
+    fn others_go(&mut self, stream: &str, back: Back) -> Result<usize> {
+        let mut forgotten = 0;
+        for (_, run) in self.by_name.iter_mut().filter(|(name, _)| *name != stream) {
+            forgotten += run.go(back)?;
+        }
+        self.drop_empty();
+        Ok(forgotten)
+    }
+
+    fn begin(&mut self, stream: &str) -> Result<()> {
+        let limit = self.settings.max_streams;
+        if self.by_name.len() >= limit {
+            return Err(Error::TooManyStreams { limit, stream: stream.to_owned() });
+        }
+        self.by_name.insert(stream.to_owned(), self.settings.begin()?);
+        Ok(())
+    }
+
+    /// A stream that has gone back to before its first image and of which nothing else is known has not begun.
+    fn drop_empty(&mut self) {
+        self.by_name
+            .retain(|_, run| run.pool_size() > 0 || run.last_step().is_some() || run.n_known() != (0, 0));
+    }
+}
