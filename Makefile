@@ -1,6 +1,6 @@
 # The two commands of the README: `make demo` and `make test`. Each installs the system packages that it needs.
 .PHONY: help setup build clients simulation probes demo test test-rust test-c test-fortran test-simulation test-python \
-        check lint bench detection-report install clean
+        check lint bench bench-peers detection-report install clean
 
 # Debian's Python, whose python3-zmq the tests use; a Python of pyenv or conda would not see it.
 PYTHON ?= /usr/bin/python3
@@ -21,6 +21,7 @@ help:
 	@echo "make detection-report   false alarms, delays and painted faults on the shared runs"
 	@echo "make install   PREFIX=$(PREFIX): the daemon, the clients' libraries and headers"
 	@echo "make bench     benchmarks of the crates"
+	@echo "make bench-peers   the extractor and the forest beside other engines, which it installs under build/"
 
 setup:
 	@sh deploy/install-packages.sh
@@ -80,6 +81,13 @@ check: lint test
 
 bench: setup
 	$(CARGO) bench --locked -p anomalyd-models
+
+# Taking turns with onnxruntime, OpenVINO, TensorFlow, Keras and candle; with scikit-learn and isotree.
+bench-peers: setup
+	$(CARGO) build --release --locked -p anomalyd-models --examples
+	PYTHON=$(PYTHON) sh tests/reference/make_peers.sh build/peers onnx onnxruntime openvino tensorflow-cpu scikit-learn isotree
+	build/peers/bin/python tests/reference/bench_extractor_peers.py
+	build/peers/bin/python tests/reference/bench_forest_peers.py
 
 # Every figure by one configuration; the runs lie in ANOMALYD_SHARED/data.
 detection-report: $(BINARY)

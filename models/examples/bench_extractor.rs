@@ -1,9 +1,10 @@
-//! Times the CPU plan on a ResNet-50 with random weights, one inference a line of standard input.
+//! Times the CPU plan, or candle's own operations, on a ResNet-50 with random weights, one inference a line of standard input.
 //!
-//! `bench_extractor VARIANT ROWS COLUMNS THREADS STAGES [ISA] [WEIGHTS IMAGE OUTPUT]` prints `ready`, then for every line it reads the
-//! milliseconds of one inference, by the clock and of processor time, so that a script can take turns with other engines. The last three arguments are files of
-//! raw little-endian f32 that the script writes and reads, to compare results: all folded weights and biases in the order of
-//! the network, an image `[3, rows, columns]`, and the last feature map. See `tests/reference/bench_extractor_peers.py`.
+//! `bench_extractor VARIANT ROWS COLUMNS THREADS STAGES [ISA|candle] [WEIGHTS IMAGE OUTPUT]` prints `ready`, then for every line it
+//! reads the milliseconds of one inference, by the clock and of processor time, so that a script can take turns with other
+//! engines. The last three arguments are files of raw little-endian f32 that the script writes and reads, to compare results: all
+//! folded weights and biases in the order of the network, an image `[3, rows, columns]`, and the last feature map. candle takes
+//! its number of threads from RAYON_NUM_THREADS. See `tests/reference/bench_extractor_peers.py`.
 #![allow(clippy::print_stdout, reason = "the answers go to the script that runs this")]
 
 use anomalyd_models::ImageShape;
@@ -11,10 +12,13 @@ use anomalyd_models::extractor::kernels::{
     Bottleneck, Convolution, InputChannel, Isa, Network, Plan, PlanOptions,
 };
 use anomalyd_models::rng::Rng;
+use candle_core::{Device, Tensor};
 use ndarray::{Array3, Array4};
 use std::io::{BufRead, Write};
 use std::time::Instant;
 
+/// Computes the features of the one image.
+type Run = Box<dyn FnMut(&mut Vec<f32>) -> Outcome<()>>;
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// Gives weights: from a file's values in order, else random of He's scale.
@@ -79,22 +83,76 @@ fn processor_seconds() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
+/// The network by candle's own operations, batch norms folded in.
+struct Candle {
+    image: Tensor,
+    stem: Layer,
+    blocks: Vec<([Layer; 3], Option<Layer>)>,
+}
+
+struct Layer {
+    weight: Tensor,
+    bias: Tensor,
+    stride: usize,
+}
+
+impl Layer {
+    fn new(folded: &Convolution) -> Outcome<Layer> {
+        let weight: Vec<f32> = folded.weight.iter().copied().collect();
+        let weight = Tensor::from_vec(weight, folded.weight.dim(), &Device::Cpu)?;
+        let bias = Tensor::from_slice(&folded.bias, (1, folded.n_out(), 1, 1), &Device::Cpu)?;
+        Ok(Layer { weight, bias, stride: folded.stride })
+    }
+
+    fn run(&self, x: &Tensor) -> Outcome<Tensor> {
+        let padding = self.weight.dims()[2] / 2;
+        Ok(x.conv2d(&self.weight, padding, self.stride, 1, 1)?.broadcast_add(&self.bias)?)
+    }
+}
+
+impl Candle {
+    fn new(network: &Network, image: &Array3<f32>) -> Outcome<Candle> {
+        let (channels, rows, columns) = image.dim();
+        let pixels: Vec<f32> = image.iter().map(|level| level / 64.0 - 2.0).collect();
+        let image = Tensor::from_vec(pixels, (1, channels, rows, columns), &Device::Cpu)?;
+        let mut blocks = Vec::new();
+        for block in network.stages.iter().flatten() {
+            let layers =
+                [Layer::new(&block.reduce)?, Layer::new(&block.spatial)?, Layer::new(&block.expand)?];
+            blocks.push((layers, block.shortcut.as_ref().map(Layer::new).transpose()?));
+        }
+        Ok(Candle { image, stem: Layer::new(&network.stem)?, blocks })
+    }
+
+    fn run(&self) -> Outcome<Vec<f32>> {
+        let x = self.stem.run(&self.image)?.relu()?;
+        // After a ReLU a border of zeros is as good as one of minus infinity.
+        let x = x.pad_with_zeros(2, 1, 1)?.pad_with_zeros(3, 1, 1)?;
+        let mut x = x.max_pool2d_with_stride(3, 2)?;
+        for ([reduce, spatial, expand], shortcut) in &self.blocks {
+            let y = expand.run(&spatial.run(&reduce.run(&x)?.relu()?)?.relu()?)?;
+            let shortcut = shortcut.as_ref().map(|shortcut| shortcut.run(&x)).transpose()?;
+            x = (y + shortcut.unwrap_or(x))?.relu()?;
+        }
+        Ok(x.flatten_all()?.to_vec1()?)
+    }
+}
+
+/// Resident memory of this process in MB, where the system tells.
+fn resident() -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<usize>().ok()? / 1024)
+}
+
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let usage = "bench_extractor v1|v1.5 ROWS COLUMNS THREADS STAGES [portable|avx2|avx512|neon|best [WEIGHTS IMAGE OUTPUT]]";
+    let usage = "bench_extractor v1|v1.5 ROWS COLUMNS THREADS STAGES [portable|avx2|avx512|amx|neon|best|candle [WEIGHTS IMAGE OUTPUT]]";
     let [variant, rows, columns, n_threads, n_stages, rest @ ..] = arguments.as_slice() else {
         return Err(usage.into());
     };
     let (rows, columns): (usize, usize) = (rows.parse()?, columns.parse()?);
     let (n_threads, n_stages): (usize, usize) = (n_threads.parse()?, n_stages.parse()?);
-    let isa = match rest.first().map(String::as_str) {
-        None | Some("best") => Isa::best(),
-        Some("portable") => Isa::Portable,
-        Some("avx2") => Isa::Avx2,
-        Some("avx512") => Isa::Avx512,
-        Some("neon") => Isa::Neon,
-        Some(_) => return Err(usage.into()),
-    };
     let mut rng = Rng::new(1);
     let mut weights = Weights { file: None, rng: Rng::new(2) };
     let mut image = Array3::from_shape_simple_fn((3, rows, columns), || rng.below(256) as f32);
@@ -103,20 +161,47 @@ fn main() -> Outcome<()> {
         image = Array3::from_shape_vec((3, rows, columns), read(image_path)?)?;
     }
     let network = weights.resnet50(variant == "v1", n_stages)?;
-    let options = PlanOptions { taps: vec![n_stages], n_threads, isa };
-    let mut plan = Plan::compile(&network, ImageShape { channels: 3, rows, columns }, &options)?;
-    let mut features = vec![0f32; plan.tap_shapes()[0].iter().product()];
-    plan.run(&image.view(), &mut [&mut features])?;
+    drop(weights);
+    let engine = rest.first().map_or("best", String::as_str);
+    let about;
+    let mut features = Vec::new();
+    let mut run: Run = if engine == "candle" {
+        let candle = Candle::new(&network, &image)?;
+        drop(network);
+        about = "candle".to_owned();
+        Box::new(move |features| {
+            *features = candle.run()?;
+            Ok(())
+        })
+    } else {
+        let isa = match engine {
+            "best" => Isa::best(),
+            "portable" => Isa::Portable,
+            "avx2" => Isa::Avx2,
+            "avx512" => Isa::Avx512,
+            "amx" => Isa::Amx,
+            "neon" => Isa::Neon,
+            _ => return Err(usage.into()),
+        };
+        let options = PlanOptions { taps: vec![n_stages], n_threads, isa };
+        let mut plan = Plan::compile(&network, ImageShape { channels: 3, rows, columns }, &options)?;
+        drop(network);
+        features.resize(plan.tap_shapes()[0].iter().product(), 0.0);
+        about = format!("{isa:?}, {:.2} G multiply-adds", plan.products() as f64 * 1e-9);
+        Box::new(move |features| Ok(plan.run(&image.view(), &mut [features])?))
+    };
+    run(&mut features)?;
     if let [_, _, _, output] = rest {
         let bytes: Vec<u8> = features.iter().flat_map(|value| value.to_le_bytes()).collect();
         std::fs::write(output, bytes)?;
     }
-    println!("ready {isa:?}, {} products, {} bytes", plan.products(), plan.bytes());
+    let memory = resident().map_or(String::new(), |megabytes| format!(", {megabytes} MB resident"));
+    println!("ready {about}{memory}");
     std::io::stdout().flush()?;
     for line in std::io::stdin().lock().lines() {
         line?;
         let (start, before) = (Instant::now(), processor_seconds());
-        plan.run(&image.view(), &mut [&mut features])?;
+        run(&mut features)?;
         println!("{:.3} {:.3}", start.elapsed().as_secs_f64() * 1e3, (processor_seconds() - before) * 1e3);
         std::io::stdout().flush()?;
     }

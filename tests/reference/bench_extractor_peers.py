@@ -1,86 +1,223 @@
-"""Times ResNet-50 by this project's kernels beside onnxruntime and OpenVINO, taking turns in one run.
+"""Times ResNet-50 by this project's kernels beside onnxruntime, OpenVINO, TensorFlow, Keras and candle, taking turns in one run.
+
+    make bench-peers
+
+or, in a Python of one's own with numpy, onnx and those of the peers that are wanted:
 
     cargo build --release -p anomalyd-models --example bench_extractor
     python3 tests/reference/bench_extractor_peers.py --rounds 11
 
-Needs numpy, onnx, onnxruntime and, unless --peers says otherwise, openvino. The graphs have random weights of He's scale, batch
-norms folded in; every engine computes in f32 (OpenVINO is told to: on some processors it takes bf16 otherwise), one image at
-a time, and stays resident. Ours includes preprocessing; the others are given a preprocessed image. Outputs are compared first.
+The graphs have random weights of He's scale, batch norms folded in; every engine computes in f32 (OpenVINO is told to: on some
+processors it takes bf16 otherwise), one image at a time, resident in a process of its own. Ours includes preprocessing; the
+others are given a preprocessed image. Outputs are compared first. A peer that is not installed is skipped aloud.
 
 For each round every engine runs once, so that what else the machine does strikes all alike; ratios are formed within a round,
 and their medians printed. On a busy machine the processor time of one thread says more than the clock: both are shown.
 """
 
 import argparse
+import importlib.util
 import os
 import pathlib
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 
 import numpy as np
-import onnx
-import onnxruntime
-from onnx import TensorProto, helper, numpy_helper
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+BINARY = ROOT / "target/release/examples/bench_extractor"
 BLOCKS = [3, 4, 6, 3]
 
 
-class Graph:
-    """An ONNX graph of ResNet-50 and the same weights in the order that the example reads them."""
+class Weights:
+    """Convolutions in the order of the network: weight `[out, in, k, k]` and bias, drawn anew or read from a file."""
 
-    def __init__(self, variant, rows, columns, n_stages, seed):
-        self.rng = np.random.default_rng(seed)
-        self.nodes, self.initializers, self.flat = [], [], []
-        x, n_in = self.convolution("input", 64, 3, 7, 2, relu=True), 64
-        x = self.node("MaxPool", [x], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
-        for stage in range(n_stages):
-            inner = 64 << stage
-            for block in range(BLOCKS[stage]):
-                stride = 2 if stage and not block else 1
-                first, second = (stride, 1) if variant == "v1" else (1, stride)
-                y = self.convolution(x, inner, n_in, 1, first, relu=True)
-                y = self.convolution(y, inner, inner, 3, second, relu=True)
-                y = self.convolution(y, 4 * inner, inner, 1, 1, gain=0.25)
-                shortcut = x if block else self.convolution(x, 4 * inner, n_in, 1, stride)
-                x = self.node("Relu", [self.node("Add", [y, shortcut])])
-                n_in = 4 * inner
-        self.nodes[-1].output[0] = "output"
-        make = helper.make_tensor_value_info
-        inputs = [make("input", TensorProto.FLOAT, [1, 3, rows, columns])]
-        outputs = [make("output", TensorProto.FLOAT, None)]
-        graph = helper.make_graph(self.nodes, "resnet50", inputs, outputs, self.initializers)
-        self.model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    def __init__(self, path=None):
+        self.rng = np.random.default_rng(1)
+        self.values = None if path is None else np.fromfile(path, np.float32)
+        self.flat = []
 
-    def node(self, kind, inputs, **attributes):
-        output = f"value{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
-        return output
-
-    def convolution(self, x, n_out, n_in, kernel, stride, relu=False, gain=1.0):
-        scale = gain * np.sqrt(2 / (n_in * kernel * kernel))
-        weight = (scale * self.rng.standard_normal((n_out, n_in, kernel, kernel))).astype(np.float32)
-        bias = (0.1 * self.rng.standard_normal(n_out)).astype(np.float32)
+    def next(self, shape, gain):
+        if self.values is not None:
+            n, n_out = int(np.prod(shape)), shape[0]
+            weight, bias = self.values[:n].reshape(shape), self.values[n:n + n_out]
+            self.values = self.values[n + n_out:]
+            return weight, bias
+        scale = gain * np.sqrt(2 / np.prod(shape[1:]))
+        weight = (scale * self.rng.standard_normal(shape)).astype(np.float32)
+        bias = (0.1 * self.rng.standard_normal(shape[0])).astype(np.float32)
         self.flat += [weight.ravel(), bias]
-        names = [f"{part}{len(self.nodes)}" for part in ("weight", "bias")]
-        self.initializers += [numpy_helper.from_array(a, n) for a, n in zip((weight, bias), names)]
-        pads = [kernel // 2] * 4
-        y = self.node("Conv", [x, *names], kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=pads)
-        return self.node("Relu", [y]) if relu else y
+        return weight, bias
 
 
-class Ours:
-    """The example, which runs one inference for each line it is given."""
+def resnet50(variant, n_stages, weights, x, convolution, pool, add_relu):
+    """The network in whatever the last three functions make of `x`."""
 
-    def __init__(self, arguments, folder):
-        binary = ROOT / "target/release/examples/bench_extractor"
-        if not binary.exists():
-            raise SystemExit(f"{binary} was not found: build it first, see the top of this script")
-        self.process = subprocess.Popen([binary, *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def layer(x, n_out, n_in, kernel, stride, relu=False, gain=1.0):
+        return convolution(x, *weights.next((n_out, n_in, kernel, kernel), gain), stride, relu)
+
+    x, n_in = pool(layer(x, 64, 3, 7, 2, relu=True)), 64
+    for stage in range(n_stages):
+        inner = 64 << stage
+        for block in range(BLOCKS[stage]):
+            stride = 2 if stage and not block else 1
+            first, second = (stride, 1) if variant == "v1" else (1, stride)
+            y = layer(x, inner, n_in, 1, first, relu=True)
+            y = layer(y, inner, inner, 3, second, relu=True)
+            y = layer(y, 4 * inner, inner, 1, 1, gain=0.25)
+            x = add_relu(y, x if block else layer(x, 4 * inner, n_in, 1, stride))
+            n_in = 4 * inner
+    return x
+
+
+def onnx_model(variant, rows, columns, n_stages, weights):
+    """The network as an ONNX model, serialised."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes, initializers = [], []
+
+    def node(kind, inputs, **attributes):
+        nodes.append(helper.make_node(kind, inputs, [f"value{len(nodes)}"], **attributes))
+        return nodes[-1].output[0]
+
+    def convolution(x, weight, bias, stride, relu):
+        kernel = weight.shape[2]
+        names = [f"{part}{len(nodes)}" for part in ("weight", "bias")]
+        initializers.extend(numpy_helper.from_array(a, n) for a, n in zip((weight, bias), names))
+        y = node("Conv", [x, *names], kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[kernel // 2] * 4)
+        return node("Relu", [y]) if relu else y
+
+    def pool(x):
+        return node("MaxPool", [x], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+
+    resnet50(variant, n_stages, weights, "input", convolution, pool, lambda y, x: node("Relu", [node("Add", [y, x])]))
+    nodes[-1].output[0] = "output"
+    make = helper.make_tensor_value_info
+    inputs = [make("input", TensorProto.FLOAT, [1, 3, rows, columns])]
+    outputs = [make("output", TensorProto.FLOAT, None)]
+    graph = helper.make_graph(nodes, "resnet50", inputs, outputs, initializers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
+
+
+def onnxruntime_engine(variant, n_stages, weights, image, n_threads):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = n_threads
+    # Idle threads must not take processors from the engine whose turn it is.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    model = onnx_model(variant, *image.shape[2:], n_stages, weights)
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.__version__, lambda: session.run(None, {"input": image})[0]
+
+
+def openvino_engine(variant, n_stages, weights, image, n_threads):
+    import openvino
+
+    core = openvino.Core()
+    settings = {"INFERENCE_NUM_THREADS": n_threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY",
+                "ENABLE_CPU_PINNING": False, "NUM_STREAMS": 1}
+    model = onnx_model(variant, *image.shape[2:], n_stages, weights)
+    request = core.compile_model(core.read_model(model), "CPU", settings).create_infer_request()
+
+    def run():
+        return next(iter(request.infer({0: image}, share_inputs=True, share_outputs=True).values()))
+
+    return openvino.__version__, run
+
+
+def quiet_tensorflow(n_threads):
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow
+
+    tensorflow.config.threading.set_intra_op_parallelism_threads(n_threads)
+    tensorflow.config.threading.set_inter_op_parallelism_threads(1)
+    return tensorflow
+
+
+def tensorflow_engine(variant, n_stages, weights, image, n_threads):
+    tf = quiet_tensorflow(n_threads)
+
+    def padded(x, pad):
+        return tf.pad(x, [[0, 0], [pad, pad], [pad, pad], [0, 0]]) if pad else x
+
+    def convolution(x, weight, bias, stride, relu):
+        pad = weight.shape[2] // 2
+        y = tf.nn.conv2d(x, tf.constant(weight.transpose(2, 3, 1, 0)), stride, [[0, 0], [pad, pad], [pad, pad], [0, 0]])
+        y = tf.nn.bias_add(y, tf.constant(bias))
+        return tf.nn.relu(y) if relu else y
+
+    @tf.function
+    def forward(x):
+        # After a ReLU a border of zeros is as good as one of minus infinity.
+        return resnet50(variant, n_stages, weights, x, convolution, lambda x: tf.nn.max_pool2d(padded(x, 1), 3, 2, "VALID"),
+                        lambda y, x: tf.nn.relu(y + x))
+
+    channels_last = tf.constant(image.transpose(0, 2, 3, 1))
+    return tf.__version__, lambda: forward(channels_last).numpy().transpose(0, 3, 1, 2)
+
+
+def keras_engine(variant, n_stages, weights, image, n_threads):
+    quiet_tensorflow(n_threads)
+    import keras
+
+    def convolution(x, weight, bias, stride, relu):
+        n_out, _, kernel, _ = weight.shape
+        if kernel > 1:
+            x = keras.layers.ZeroPadding2D(kernel // 2)(x)
+        layer = keras.layers.Conv2D(n_out, kernel, stride, activation="relu" if relu else None)
+        y = layer(x)
+        layer.set_weights([weight.transpose(2, 3, 1, 0), bias])
+        return y
+
+    def pool(x):
+        return keras.layers.MaxPooling2D(3, 2)(keras.layers.ZeroPadding2D(1)(x))
+
+    channels_last = np.ascontiguousarray(image.transpose(0, 2, 3, 1))
+    x = keras.Input(channels_last.shape[1:])
+    y = resnet50(variant, n_stages, weights, x, convolution, pool, lambda y, x: keras.layers.ReLU()(keras.layers.Add()([y, x])))
+    model = keras.Model(x, y)
+    return keras.__version__, lambda: model.predict(channels_last, verbose=0).transpose(0, 3, 1, 2)
+
+
+ENGINES = {"onnxruntime": onnxruntime_engine, "openvino": openvino_engine, "tensorflow": tensorflow_engine, "keras": keras_engine}
+NEEDS = {"onnxruntime": ["onnx", "onnxruntime"], "openvino": ["onnx", "openvino"], "tensorflow": ["tensorflow"],
+         "keras": ["tensorflow", "keras"], "candle": []}
+
+
+def serve(arguments):
+    """A peer's process: one inference for each line it is given, as the example does it."""
+    name, variant, rows, columns, n_threads, n_stages, weights, image, output = arguments
+    image = np.fromfile(image, np.float32).reshape(1, 3, int(rows), int(columns)) / 64 - 2
+    version, run = ENGINES[name](variant, int(n_stages), Weights(weights), image, int(n_threads))
+    np.ascontiguousarray(run()).tofile(output)
+    print(f"ready {name} {version}", flush=True)
+    for _ in sys.stdin:
+        start, before = time.perf_counter(), time.process_time()
+        run()
+        print(1e3 * (time.perf_counter() - start), 1e3 * (time.process_time() - before), flush=True)
+
+
+class Engine:
+    """A process that runs one inference for each line it is given, and says how long it took."""
+
+    def __init__(self, name, variant, rows, columns, n_threads, n_stages, folder, isa):
+        files = [folder / "weights", folder / "image", folder / f"output-{name}"]
+        what = [variant, rows, columns, n_threads, n_stages]
+        if name in ENGINES:
+            command = [sys.executable, __file__, "--serve", name, *what, *files]
+        else:
+            command = [BINARY, *what, isa if name == "ours" else name, *files]
+        environment = dict(os.environ, RAYON_NUM_THREADS=str(n_threads))
+        self.process = subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        env=environment)
         self.about = self.process.stdout.readline().strip()
-        self.output = np.fromfile(folder / "output", np.float32)
+        if not self.about.startswith("ready"):
+            raise SystemExit(f"{name} did not start; its message is above")
+        self.output = np.fromfile(files[2], np.float32)
 
     def __call__(self):
         self.process.stdin.write("\n")
@@ -92,57 +229,16 @@ class Ours:
         self.process.wait()
 
 
-class Timed:
-    """A peer within this process."""
-
-    def __init__(self, run):
-        self.run = run
-        self.output = run()
-
-    def __call__(self):
-        start, before = time.perf_counter(), time.process_time()
-        self.run()
-        return 1e3 * (time.perf_counter() - start), 1e3 * (time.process_time() - before)
-
-    def close(self):
-        pass
-
-
-def onnxruntime_engine(model, image, n_threads):
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = n_threads
-    # Idle threads must not take processors from the engine whose turn it is.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return Timed(lambda: session.run(None, {"input": image})[0])
-
-
-def openvino_engine(model, image, n_threads):
-    import openvino
-
-    core = openvino.Core()
-    settings = {"INFERENCE_NUM_THREADS": n_threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY",
-                "ENABLE_CPU_PINNING": False, "NUM_STREAMS": 1}
-    compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU", settings)
-    request = compiled.create_infer_request()
-    return Timed(lambda: next(iter(request.infer({0: image}, share_inputs=True, share_outputs=True).values())))
-
-
-def compare(variant, rows, columns, n_threads, arguments):
+def compare(variant, rows, columns, n_threads, peers, arguments):
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        graph = Graph(variant, rows, columns, arguments.stages, seed=1)
-        image = np.random.default_rng(2).integers(0, 256, (3, rows, columns)).astype(np.float32)
-        np.concatenate(graph.flat).tofile(folder / "weights")
-        image.tofile(folder / "image")
-        files = [folder / part for part in ("weights", "image", "output")]
-        preprocessed = (image / 64 - 2)[None]
-        ours = Ours([variant, rows, columns, n_threads, arguments.stages, arguments.isa, *files], folder)
-    engines = {"ours": ours}
-    for peer in arguments.peers:
-        engines[peer] = {"onnxruntime": onnxruntime_engine, "openvino": openvino_engine}[peer](
-            graph.model, preprocessed, n_threads)
-    print(f"\n{variant}, {rows} x {columns}, {n_threads} thread(s); ours: {ours.about}")
+        weights = Weights()
+        resnet50(variant, arguments.stages, weights, None, lambda *_: None, lambda _: None, lambda *_: None)
+        np.concatenate(weights.flat).tofile(folder / "weights")
+        np.random.default_rng(2).integers(0, 256, (3, rows, columns)).astype(np.float32).tofile(folder / "image")
+        engines = {name: Engine(name, variant, rows, columns, n_threads, arguments.stages, folder, arguments.isa)
+                   for name in ["ours", *peers]}
+    print(f"\n{variant}, {rows} x {columns}, {n_threads} thread(s); ours: {engines['ours'].about}")
     times = {name: [] for name in engines}
     for round_ in range(arguments.rounds + 1):
         for name, engine in engines.items():
@@ -154,8 +250,8 @@ def compare(variant, rows, columns, n_threads, arguments):
         clock, processor = (statistics.median(t[i] for t in times[name]) for i in (0, 1))
         least = min(t[0] for t in times[name])
         line = f"  {name:12} median {clock:7.1f} ms, least {least:7.1f}, processor time {processor:7.1f}"
-        if engine is not ours:
-            wanted, found = np.asarray(engine.output, np.float64).ravel(), ours.output
+        if name != "ours":
+            wanted, found = engine.output.astype(np.float64), engines["ours"].output
             error = np.abs(found - wanted).max() / np.abs(wanted).max()
             ratios = [statistics.median(o[i] / t[i] for o, t in zip(times["ours"], times[name])) for i in (0, 1)]
             line += f"; ours / it {ratios[0]:.2f} (processor time {ratios[1]:.2f}), outputs differ by {error:.1e}"
@@ -165,6 +261,8 @@ def compare(variant, rows, columns, n_threads, arguments):
 
 
 def main():
+    if sys.argv[1:2] == ["--serve"]:
+        return serve(sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--pause", type=float, default=0.01, help="seconds between two inferences")
@@ -172,15 +270,24 @@ def main():
     parser.add_argument("--variants", nargs="+", default=["v1.5", "v1"])
     parser.add_argument("--sizes", nargs="+", default=["480x956", "224x224"])
     parser.add_argument("--stages", type=int, default=4, help="4 is the whole network, 3 as far as layer3")
-    parser.add_argument("--peers", nargs="*", default=["onnxruntime", "openvino"])
-    parser.add_argument("--isa", default="best", help="of ours: portable, avx2, avx512, neon or best")
+    parser.add_argument("--peers", nargs="*", default=list(NEEDS), choices=list(NEEDS))
+    parser.add_argument("--isa", default="best", help="of ours: portable, avx2, avx512, amx, neon or best")
     arguments = parser.parse_args()
-    print(f"onnx {onnx.__version__}, onnxruntime {onnxruntime.__version__}, {os.cpu_count()} processors")
+    if not BINARY.exists():
+        raise SystemExit(f"{BINARY} was not found: build it first, see the top of this script")
+    peers = []
+    for name in arguments.peers:
+        absent = [module for module in NEEDS[name] if importlib.util.find_spec(module) is None]
+        if absent:
+            print(f"SKIPPED: {name}, because {' and '.join(absent)} could not be found by {sys.executable}", file=sys.stderr)
+        else:
+            peers.append(name)
+    print(f"{os.cpu_count()} processors; against {', '.join(peers) or 'no one'}")
     for size in arguments.sizes:
         rows, columns = map(int, size.split("x"))
         for variant in arguments.variants:
             for n_threads in arguments.threads:
-                compare(variant, rows, columns, n_threads, arguments)
+                compare(variant, rows, columns, n_threads, peers, arguments)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 //! Convolutions as implicit matrix products: 1 x 1 at any stride, and 3 x 3 where Winograd's method does not serve.
 
 use super::arena::Buffer;
-use super::gemm::{Tile, Tiling, pack};
+use super::gemm::{Tile, Tiling};
 use super::isa::Kernels;
 use super::map::Map;
 use super::network::Convolution;
@@ -59,7 +59,8 @@ impl GemmConvolution {
                 0.0
             }
         };
-        let weights = Buffer::from_slice(&pack(depth, convolution.n_out(), kernels.panel, element));
+        let weights =
+            Buffer::from_slice(&(kernels.product.pack)(depth, convolution.n_out(), kernels.panel, &element));
         let mut bias = convolution.bias.clone();
         bias.resize(output.channels, 0.0);
         let (mut input, mut output, mut residual) = (input, output, residual);
@@ -79,8 +80,8 @@ impl GemmConvolution {
             stride: convolution.stride,
             kernel,
             depth,
-            chunks: chunks(kernel, kernel * channels, input.row_stride(), kernels.depth),
-            tiling: Tiling::new(output.columns, kernels.tile),
+            chunks: chunks(kernel, kernel * channels, input.row_stride(), kernels.product.depth),
+            tiling: Tiling::new(output.columns, kernels.product.tile),
             weights,
             bias: Buffer::from_slice(&bias),
         }
@@ -112,12 +113,15 @@ impl GemmConvolution {
             // With a residual the memory is the limit: a tile reads and writes its pixels from end to end.
             (if self.residual.is_some() { 1 } else { 8 }, n_panels)
         } else {
-            let tile_bytes = kernels.tile * chunk_depth * size_of::<f32>();
+            // Filter columns and rows share their activations.
+            let pixels = kernels.product.tile * self.stride * self.stride;
+            let tile_bytes = pixels * chunk_depth.min(self.input.channels) * size_of::<f32>();
             ((kernels.cache / 2 / tile_bytes).max(1), n_panels.div_ceil(4))
         };
         let groups = Tiling::new(n_tiles, group);
         let panel_groups = Tiling::new(n_panels, panels);
         team.run(groups.count() * panel_groups.count(), &|task, _| {
+            let _entered = kernels.enter();
             let (tile, tiles) = groups.tile(task / panel_groups.count());
             let (panel, panels) = panel_groups.tile(task % panel_groups.count());
             // SAFETY: tasks write different tiles or panels of the output; the rest is the caller's promise.
@@ -144,6 +148,7 @@ impl GemmConvolution {
                     let last = idx + 1 == self.chunks.len();
                     let at = |map: &Map| arena.at(map.at(row, column) + channel);
                     let operands = Tile {
+                        pixels,
                         a: arena.at(corner(row * self.stride, column * self.stride) + chunk.a_offset),
                         a_stride: self.stride * self.input.channels,
                         segment_stride: self.input.row_stride(),
@@ -163,7 +168,7 @@ impl GemmConvolution {
                     };
                     // SAFETY: the maps were made for this convolution: `pixels` outputs from `column` on lie in its row, and
                     // their inputs in the input map with its border.
-                    unsafe { kernels.gemm[pixels - 1](&operands) };
+                    unsafe { (kernels.product.multiply)(&operands) };
                 }
             }
         }

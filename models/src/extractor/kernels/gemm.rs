@@ -12,6 +12,7 @@ pub(super) const MAX_TILE: usize = 14;
 /// One tile's operands. Strides are in values.
 #[derive(Clone, Copy)]
 pub(super) struct Tile {
+    pub(super) pixels: usize,
     /// Activations of the tile's first pixel, first filter row.
     pub(super) a: *const f32,
     /// From one pixel of the tile to the next.
@@ -130,7 +131,7 @@ pub(super) fn pack(
     depth: usize,
     width: usize,
     panel: usize,
-    element: impl Fn(usize, usize) -> f32,
+    element: &dyn Fn(usize, usize) -> f32,
 ) -> Vec<f32> {
     let mut packed = Vec::with_capacity(depth * width.next_multiple_of(panel));
     for first in (0..width).step_by(panel) {

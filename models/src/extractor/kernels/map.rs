@@ -24,6 +24,11 @@ impl Map {
         (self.rows + 2 * self.border) * self.row_stride()
     }
 
+    /// Values past its end that a kernel may read and forget: it may take pixels by sixteens, at a stride of two.
+    pub(super) fn beyond(&self) -> usize {
+        2 * 16 * self.channels
+    }
+
     /// Position of a pixel's first channel in the arena.
     pub(super) fn at(&self, row: usize, column: usize) -> usize {
         self.offset + (row + self.border) * self.row_stride() + (column + self.border) * self.channels

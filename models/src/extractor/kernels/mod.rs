@@ -3,13 +3,15 @@
 //! A [`Plan`] is a [`Network`] compiled for one image shape: batch normalisation is folded before, bias, residual and ReLU are part
 //! of each convolution's last step, weights are packed in the order of their use, activations lie channels-last in memory
 //! allocated once, and layers past the last tap are not computed. Results are bit-identical for any number of threads; between
-//! instruction sets they differ by rounding.
+//! instruction sets they differ by rounding: see [`Isa`], of which [`Isa::best`] is taken.
 //!
 //! This is the one folder of the crate with unsafe code: vector instructions, and maps that threads fill together. Each kernel is
 //! written once over `vector::Vector` and compiled for every instruction set in `isa.rs`.
 #![allow(unsafe_code, reason = "vector instructions need raw addresses; see above")]
 #![deny(clippy::undocumented_unsafe_blocks)]
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod arena;
 mod convolution;
 mod gemm;
@@ -18,6 +20,8 @@ mod map;
 mod max_pool;
 mod network;
 mod plan;
+#[cfg(target_arch = "x86_64")]
+mod split;
 mod stem;
 mod tap;
 mod team;

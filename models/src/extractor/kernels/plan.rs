@@ -115,7 +115,7 @@ impl Plan {
         }
         let scratch_stride = needed[0].next_multiple_of(1024) + 16;
         let scratch = Buffer::zeros(needed[1].max(scratch_stride * team.n_threads()));
-        let arena = Buffer::zeros(layout.length);
+        let arena = Buffer::zeros(layout.length + layout.slack);
         let n_channels = image.channels;
         Ok(Plan { kernels, image, n_channels, stem, steps, taps, arena, scratch, scratch_stride, team })
     }
@@ -184,7 +184,7 @@ impl Plan {
                 Step::Tap(step) => {
                     let output = outputs.next().expect("as many outputs as taps: checked above");
                     // SAFETY: as above; the output's length was checked.
-                    unsafe { step.run(team, arena, output) }
+                    unsafe { step.run(kernels, team, arena, output) }
                 }
             }
         }
@@ -201,6 +201,8 @@ struct Layout {
     /// Maps with a border: each size has its own place, so that the border is written by no other.
     bordered: Vec<Map>,
     length: usize,
+    /// Values after the last map that kernels may read and forget.
+    slack: usize,
 }
 
 impl Layout {
@@ -208,12 +210,13 @@ impl Layout {
         let (rows, columns) = Stem::output_size(&network.stem, image.rows, image.columns);
         let channels = network.stem.n_out().next_multiple_of(kernels.panel);
         let first = Map { offset: 0, rows, columns, channels, border: 0 };
-        let (mut outer, mut inner, mut map) = (first.length(), 0, first);
+        let (mut outer, mut inner, mut slack, mut map) = (first.length(), 0, first.beyond(), first);
         for block in network.stages[..n_stages].iter().flatten() {
             let reduced = after(&block.reduce, map, kernels);
             inner = inner.max(reduced.length()).max(after(&block.spatial, reduced, kernels).length());
             map = after(&block.expand, after(&block.spatial, reduced, kernels), kernels);
             outer = outer.max(map.length());
+            slack = slack.max(map.beyond()).max(reduced.beyond());
         }
         // An odd number of cache lines between the maps: a power of two would make them compete for the same lines.
         let [outer, inner] = [outer, inner].map(|length| length.next_multiple_of(1024) + 144);
@@ -223,13 +226,14 @@ impl Layout {
             inner: [3 * outer, 3 * outer + inner],
             bordered: Vec::new(),
             length: 3 * outer + 2 * inner,
+            slack,
         }
     }
 
     /// Adds the steps of one block; returns its output map.
     fn block(&mut self, block: &Bottleneck, input: Map, kernels: &Kernels, steps: &mut Vec<Step>) -> Map {
         let mut reduced = Map { offset: self.inner[0], ..after(&block.reduce, input, kernels) };
-        let winograd = Winograd::serves(&block.spatial, &reduced);
+        let winograd = Winograd::serves(&block.spatial, kernels, &reduced);
         if !winograd {
             reduced = self.with_border(reduced);
         }

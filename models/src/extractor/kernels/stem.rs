@@ -4,7 +4,7 @@
 //! largest map of the network never goes to memory.
 
 use super::arena::Buffer;
-use super::gemm::{Tile, Tiling, pack};
+use super::gemm::{Tile, Tiling};
 use super::isa::Kernels;
 use super::map::Map;
 use super::max_pool::{Row, pooled};
@@ -59,9 +59,9 @@ impl Stem {
             columns,
             output,
             depth,
-            weights: Buffer::from_slice(&pack(depth, stem.n_out(), kernels.panel, element)),
+            weights: Buffer::from_slice(&(kernels.stem.pack)(depth, stem.n_out(), kernels.panel, &element)),
             bias: Buffer::from_slice(&bias),
-            tiling: Tiling::new(columns, kernels.tile),
+            tiling: Tiling::new(columns, kernels.stem.tile),
         }
     }
 
@@ -149,7 +149,8 @@ impl Stem {
             for channel in (0..channels).step_by(kernels.panel) {
                 // SAFETY: the window holds `kernel` padded rows from `a` on, and the output a row.
                 unsafe {
-                    kernels.gemm[pixels - 1](&Tile {
+                    (kernels.stem.multiply)(&Tile {
+                        pixels,
                         a: a.add(column * self.stride * self.channels.len()),
                         a_stride: self.stride * self.channels.len(),
                         segment_stride: self.window_stride(),

@@ -3,8 +3,8 @@
 pub(super) mod transform;
 
 use super::arena::Buffer;
-use super::gemm::{Tile, Tiling, pack};
-use super::isa::Kernels;
+use super::gemm::{Tile, Tiling};
+use super::isa::{Kernels, Transforms};
 use super::map::Map;
 use super::network::Convolution;
 use super::team::Team;
@@ -40,6 +40,7 @@ pub(super) struct Winograd {
     input: Map,
     output: Map,
     relu: bool,
+    transforms: Transforms,
     order: Order,
     /// `[POINTS][panels][input channels][panel]`.
     weights: Buffer,
@@ -64,8 +65,8 @@ unsafe impl Sync for Planes {}
 impl Winograd {
     /// True where the method takes less time than the direct way: it saves multiplications, but its weights are four times as
     /// many and must come from memory for every image.
-    pub(super) fn serves(convolution: &Convolution, input: &Map) -> bool {
-        if convolution.kernel() != 3 || convolution.stride != 1 {
+    pub(super) fn serves(convolution: &Convolution, kernels: &Kernels, input: &Map) -> bool {
+        if kernels.winograd.is_none() || convolution.kernel() != 3 || convolution.stride != 1 {
             return false;
         }
         let pairs = convolution.n_in() * convolution.n_out();
@@ -84,6 +85,7 @@ impl Winograd {
         output: Map,
         relu: bool,
     ) -> Winograd {
+        let transforms = kernels.winograd.expect("asked for where the method serves: this is a bug");
         let (n_in, n_out) = (convolution.n_in(), convolution.n_out());
         // `[POINTS][n_out * n_in]`
         let mut transformed = vec![Vec::new(); POINTS];
@@ -98,7 +100,7 @@ impl Winograd {
         let mut weights = Vec::with_capacity(POINTS * input.channels * output.channels);
         for plane in &transformed {
             let element = |k: usize, j: usize| if k < n_in { plane[j * n_in + k] } else { 0.0 };
-            weights.extend(pack(input.channels, n_out, kernels.panel, element));
+            weights.extend((kernels.product.pack)(input.channels, n_out, kernels.panel, &element));
         }
         let mut bias = convolution.bias.clone();
         bias.resize(output.channels, 0.0);
@@ -108,13 +110,15 @@ impl Winograd {
         let weight_bytes = size_of_val(weights.as_slice());
         let share = if weight_bytes <= kernels.cache / 2 { 8 } else { 4 };
         let bytes = (kernels.cache / share).max(LEAST_BLOCK);
-        let block = bytes / (POINTS * input.channels * size_of::<f32>()) / kernels.tile * kernels.tile;
-        let few = weight_bytes <= MANY_WEIGHTS && block >= 2 * kernels.tile && n_tiles > block;
+        let block = bytes / (POINTS * input.channels * size_of::<f32>()) / kernels.product.tile
+            * kernels.product.tile;
+        let few = weight_bytes <= MANY_WEIGHTS && block >= 2 * kernels.product.tile && n_tiles > block;
         let order = if few { Order::Blocks(block) } else { Order::Planes };
         Winograd {
             input,
             output,
             relu,
+            transforms,
             order,
             weights: Buffer::from_slice(&weights),
             bias: Buffer::from_slice(&bias),
@@ -184,7 +188,7 @@ impl Winograd {
                     let planes = self.planes(scratch.at(thread * scratch_stride), n, kernels.panel);
                     // SAFETY: tasks write different tiles, a thread has its own planes.
                     unsafe {
-                        self.transform_input(kernels, arena, &planes, first, 0..n);
+                        self.transform_input(arena, &planes, first, 0..n);
                         for panel in 0..n_panels {
                             for point in 0..POINTS {
                                 // The outputs are far away until they are written: each product fetches one pixel of each tile.
@@ -210,7 +214,7 @@ impl Winograd {
                 team.run(some.count(), &|task, _| {
                     let (first, n) = some.tile(task);
                     // SAFETY: tasks write different tiles.
-                    unsafe { self.transform_input(kernels, arena, planes, 0, first..first + n) }
+                    unsafe { self.transform_input(arena, planes, 0, first..first + n) }
                 });
                 team.run(POINTS * n_panels, &|task, _| {
                     let (point, panel) = (task / n_panels, task % n_panels);
@@ -235,21 +239,14 @@ impl Winograd {
     /// # Safety
     ///
     /// As [`run`](Self::run)'s; no other thread uses these tiles of the planes.
-    unsafe fn transform_input(
-        &self,
-        kernels: &Kernels,
-        arena: &Buffer,
-        planes: &Planes,
-        first: usize,
-        tiles: Range<usize>,
-    ) {
+    unsafe fn transform_input(&self, arena: &Buffer, planes: &Planes, first: usize, tiles: Range<usize>) {
         let (map, across) = (&self.input, self.tiles_across());
         for tile in tiles {
             let (row, column) = ((first + tile) / across * TILE, (first + tile) % across * TILE);
             let inside = |at: usize, length: usize| [usize::from(at == 0), REACH.min(length + 1 - at)];
             // SAFETY: the rows and columns given lie in the map.
             unsafe {
-                (kernels.winograd_input)(&Input {
+                (self.transforms.input)(&Input {
                     from: arena.at(map.at(row, column)).wrapping_sub(map.row_stride() + map.channels),
                     row_stride: map.row_stride(),
                     channels: map.channels,
@@ -278,7 +275,7 @@ impl Winograd {
     ) {
         let (depth, fetch_stride) = (self.input.channels, TILE * self.output.channels);
         let weights = self.weights.at((point * self.output.channels + panel * kernels.panel) * depth);
-        let tiling = Tiling::new(planes.tiles, kernels.tile);
+        let tiling = Tiling::new(planes.tiles, kernels.product.tile);
         // The panel multiplied next (beyond the last, its own end): its lines, or every other where one tile must fetch them all.
         let per_tile = if tiling.count() == 1 { 2 * LINE } else { LINE };
         for idx in 0..tiling.count() {
@@ -288,7 +285,8 @@ impl Winograd {
             let ahead_stride = if fetched < depth * kernels.panel { per_tile } else { 0 };
             // SAFETY: `n` rows from `first` on lie in the planes.
             unsafe {
-                kernels.gemm[n - 1](&Tile {
+                (kernels.product.multiply)(&Tile {
+                    pixels: n,
                     a: planes.inputs.add(point * planes.input_stride + first * depth),
                     a_stride: depth,
                     segment_stride: 0,
@@ -330,7 +328,7 @@ impl Winograd {
             let (row, column) = ((first + tile) / across * TILE, (first + tile) % across * TILE);
             // SAFETY: the rows and columns given lie in the map.
             unsafe {
-                (kernels.winograd_output)(&Output {
+                (self.transforms.output)(&Output {
                     from: planes.products.add(tile * planes.width + held),
                     point_stride: planes.product_stride,
                     width: kernels.panel,
