@@ -336,47 +336,5 @@ impl FeatureExtractor for ResNet {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::extractor::random::random_resnet50;
-    use crate::rng::Rng;
-    use ndarray::Array3;
-
-    /// The greatest difference allowed, relative to the greatest feature.
-    const TOLERANCE: f32 = 1e-4;
-
-    #[test]
-    fn the_kernels_give_candles_features_at_every_tap() {
-        let bytes = random_resnet50(Tap::Layer4, 5).unwrap();
-        for (variant, normalisation) in
-            [(Variant::V1, Normalisation::Caffe), (Variant::V1_5, Normalisation::Imagenet)]
-        {
-            let spec = ResNetSpec { variant, normalisation, bn_eps: 1e-5, last_tap: Tap::Layer4 };
-            for (channels, rows, columns) in [(3, 61, 97), (1, 1, 1), (3, 2, 131)] {
-                let shape = ImageShape { channels, rows, columns };
-                let network = load_network("random", &bytes, &spec, Tap::Layer4, shape).unwrap();
-                let options = PlanOptions { taps: (0..5).collect(), n_threads: 2, isa: Isa::best() };
-                let mut plan = Plan::compile(&network, shape, &options).unwrap();
-                let mut candle = CandleResNet::new(&network, &spec, shape, Device::Cpu).unwrap();
-                let mut rng = Rng::new(rows as u64);
-                let image = Array3::from_shape_simple_fn((channels, rows, columns), || rng.below(256) as f32);
-                let lengths = plan.tap_shapes().iter().map(|tap| tap.iter().product());
-                let mut found: Vec<Vec<f32>> = lengths.map(|length| vec![f32::NAN; length]).collect();
-                let mut outputs: Vec<&mut [f32]> = found.iter_mut().map(Vec::as_mut_slice).collect();
-                plan.run(&image.view(), &mut outputs).unwrap();
-                for (tap, found) in found.iter().enumerate().rev() {
-                    candle.blocks.truncate(N_BLOCKS[..tap].iter().sum());
-                    let wanted = candle.forward(candle.normalised(&image.view())).unwrap();
-                    assert_eq!(found.len(), wanted.len());
-                    let greatest = wanted.iter().fold(0f32, |max, value| max.max(value.abs()));
-                    let error =
-                        found.iter().zip(&wanted).fold(0f32, |max, (f, w)| max.max((f - w).abs())) / greatest;
-                    assert!(
-                        greatest > 0.0 && error < TOLERANCE,
-                        "{variant:?}, tap {tap}, {shape:?}: {error:e}"
-                    );
-                }
-            }
-        }
-    }
-}
+#[path = "resnet_tests.rs"]
+mod tests;

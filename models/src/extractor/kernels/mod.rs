@@ -16,6 +16,7 @@ mod arena;
 mod convolution;
 mod gemm;
 mod isa;
+mod layer;
 mod map;
 mod max_pool;
 mod network;
@@ -34,5 +35,6 @@ mod x86;
 mod tests;
 
 pub use isa::Isa;
+pub use layer::Layer;
 pub use network::{Bottleneck, Convolution, InputChannel, Network};
 pub use plan::{Plan, PlanOptions};

@@ -30,6 +30,9 @@ struct Shared {
     leaving: AtomicBool,
     asleep: Mutex<usize>,
     wake: Condvar,
+    /// True while the caller sleeps until the last worker leaves the gate.
+    awaited: AtomicBool,
+    left: Condvar,
 }
 
 /// The team: the calling thread and `n_threads - 1` workers that live as long as it.
@@ -65,6 +68,8 @@ impl Team {
             leaving: AtomicBool::new(false),
             asleep: Mutex::new(0),
             wake: Condvar::new(),
+            awaited: AtomicBool::new(false),
+            left: Condvar::new(),
         });
         let mut team = Team { shared, workers: Vec::new() };
         for idx in 1..n_threads.clamp(1, available_threads()) {
@@ -109,10 +114,7 @@ impl Team {
             shared.next.store(n_tasks, Ordering::Relaxed);
         }
         shared.gate.fetch_and(!OPEN, Ordering::SeqCst);
-        let mut patience = Patience::new();
-        while shared.gate.load(Ordering::Acquire) & INSIDE != 0 {
-            patience.wait();
-        }
+        await_workers(shared);
         if let Err(panic) = outcome {
             resume_unwind(panic);
         }
@@ -135,7 +137,25 @@ impl Drop for Team {
     }
 }
 
-/// Spins a while, then lets others run: the machine may have fewer free processors than the team has threads.
+/// Returns once no worker is inside the gate. A worker that takes longer than a moment is one that the system has held up:
+/// the caller sleeps meanwhile, since what it would spin away is what the worker waits for.
+fn await_workers(shared: &Shared) {
+    let empty = || shared.gate.load(Ordering::SeqCst) & INSIDE == 0;
+    let mut patience = Patience::new();
+    while !empty() {
+        if patience.wait() {
+            let mut asleep = lock(shared);
+            shared.awaited.store(true, Ordering::SeqCst);
+            while !empty() {
+                asleep = shared.left.wait(asleep).unwrap_or_else(PoisonError::into_inner);
+            }
+            shared.awaited.store(false, Ordering::SeqCst);
+            return;
+        }
+    }
+}
+
+/// Spins a while: the machine may have fewer free processors than the team has threads.
 struct Patience {
     turns: u32,
     since: Option<Instant>,
@@ -153,11 +173,7 @@ impl Patience {
             std::hint::spin_loop();
             return false;
         }
-        let over = self.since.get_or_insert_with(Instant::now).elapsed() > SPIN;
-        if over {
-            std::thread::yield_now();
-        }
-        over
+        self.since.get_or_insert_with(Instant::now).elapsed() > SPIN
     }
 }
 
@@ -198,7 +214,12 @@ fn work(shared: &Shared, thread: usize) {
         if catch_unwind(AssertUnwindSafe(|| take_tasks(shared, job, thread))).is_err() {
             shared.panicked.store(true, Ordering::Relaxed);
         }
-        shared.gate.fetch_sub(1, Ordering::Release);
+        let inside = shared.gate.fetch_sub(1, Ordering::SeqCst) & INSIDE;
+        if inside == 1 && shared.awaited.load(Ordering::SeqCst) {
+            // With the lock, so that the caller is either before its check or asleep.
+            drop(lock(shared));
+            shared.left.notify_one();
+        }
         patience = Patience::new();
     }
 }
@@ -264,6 +285,40 @@ mod tests {
             count.fetch_add(1, Ordering::Relaxed);
         });
         assert_eq!(count.into_inner(), 16);
+    }
+
+    #[test]
+    fn a_caller_that_waits_long_for_a_worker_is_woken_by_it() {
+        let mut team = Team::new(2).unwrap();
+        for _ in 0..20 {
+            let count = AtomicUsize::new(0);
+            team.run(2, &|_, thread| {
+                // Whoever comes second ends long after the other: it is the worker in some of these jobs.
+                std::thread::sleep(Duration::from_millis(if thread == 0 { 0 } else { 2 }));
+                count.fetch_add(1, Ordering::Relaxed);
+            });
+            assert_eq!(count.into_inner(), 2);
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_team_is_no_larger_than_the_affinity_mask_of_its_caller() {
+        let alone = std::thread::spawn(|| {
+            // SAFETY: all zeros is a set without processors; the calls read and write the sets they are given, and what they
+            // change is this thread's mask only.
+            unsafe {
+                let size = size_of::<libc::cpu_set_t>();
+                let (mut set, mut one): (libc::cpu_set_t, libc::cpu_set_t) =
+                    (std::mem::zeroed(), std::mem::zeroed());
+                assert_eq!(libc::sched_getaffinity(0, size, &mut set), 0);
+                let first = (0..libc::CPU_SETSIZE as usize).find(|&cpu| libc::CPU_ISSET(cpu, &set)).unwrap();
+                libc::CPU_SET(first, &mut one);
+                assert_eq!(libc::sched_setaffinity(0, size, &one), 0);
+            }
+            Team::new(8).unwrap().n_threads()
+        });
+        assert_eq!(alone.join().unwrap(), 1);
     }
 
     #[test]

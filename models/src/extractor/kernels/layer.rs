@@ -1,0 +1,102 @@
+//! One convolution alone, for benchmarks of its shape.
+
+use super::arena::Buffer;
+use super::convolution::GemmConvolution;
+use super::isa::{Isa, Kernels};
+use super::map::Map;
+use super::network::Convolution;
+use super::team::Team;
+use super::winograd::Winograd;
+use crate::error::{Error, Result};
+
+enum Step {
+    Gemm(GemmConvolution),
+    Winograd(Winograd),
+}
+
+/// A convolution with ReLU on a map of its own, computed as a [`Plan`](super::Plan) would.
+pub struct Layer {
+    kernels: &'static Kernels,
+    step: Step,
+    arena: Buffer,
+    scratch: Buffer,
+    scratch_stride: usize,
+    team: Team,
+}
+
+impl std::fmt::Debug for Layer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Layer").field("products", &self.products()).finish_non_exhaustive()
+    }
+}
+
+impl Layer {
+    /// Packs `convolution` for maps of `rows` by `columns`; with `residual`, a map of zeros is added before the ReLU.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Parameter`] for an instruction set that this processor lacks, [`Error::Shape`] for a map without pixels,
+    /// [`Error::Backend`] where the system gives no further thread.
+    pub fn compile(
+        convolution: &Convolution,
+        [rows, columns]: [usize; 2],
+        residual: bool,
+        n_threads: usize,
+        isa: Isa,
+    ) -> Result<Layer> {
+        let kernels = isa.kernels().ok_or_else(|| Error::Parameter {
+            name: "instruction set",
+            found: format!("{isa:?}"),
+            expected: format!("one of {:?}", Isa::available()),
+        })?;
+        if rows == 0 || columns == 0 {
+            let (wanted, found) = ("at least one row and column".into(), format!("{rows} x {columns}"));
+            return Err(Error::Shape { what: "map", wanted, found });
+        }
+        let border = convolution.kernel() / 2;
+        let channels = |n: usize| n.next_multiple_of(kernels.panel);
+        let input = Map { offset: 0, rows, columns, channels: channels(convolution.n_in()), border };
+        let output = Map {
+            offset: input.length(),
+            rows: convolution.output_length(rows),
+            columns: convolution.output_length(columns),
+            channels: channels(convolution.n_out()),
+            border: 0,
+        };
+        let added = Map { offset: output.offset + output.length(), ..output };
+        let arena = Buffer::zeros(added.offset + added.length() + input.beyond());
+        let team = Team::new(n_threads)
+            .map_err(|source| Error::Backend { what: "starting a thread", source: source.into() })?;
+        let (step, [each, all]) = if !residual && Winograd::serves(convolution, kernels, &input) {
+            let step = Winograd::new(convolution, kernels, input, output, true);
+            let needed = step.scratch(kernels);
+            (Step::Winograd(step), needed)
+        } else {
+            let added = residual.then_some(added);
+            (Step::Gemm(GemmConvolution::new(convolution, kernels, input, output, added, true)), [0, 0])
+        };
+        let scratch = Buffer::zeros(all.max(each * team.n_threads()));
+        Ok(Layer { kernels, step, arena, scratch, scratch_stride: each, team })
+    }
+
+    /// Multiply-adds of one run, as they are done.
+    pub fn products(&self) -> usize {
+        match &self.step {
+            Step::Gemm(step) => step.products(),
+            Step::Winograd(step) => step.products(),
+        }
+    }
+
+    /// Computes the output once.
+    pub fn run(&mut self) {
+        let scratch = (&self.scratch, self.scratch_stride);
+        // SAFETY: the maps were laid out in this arena for this step, the scratch memory as it asks, and `&mut self` keeps
+        // everyone else out.
+        unsafe {
+            match &self.step {
+                Step::Gemm(step) => step.run(self.kernels, &mut self.team, &self.arena),
+                Step::Winograd(step) => step.run(self.kernels, &mut self.team, &self.arena, scratch),
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! ResNet-50 by the kernels of every instruction set against candle's own operations, at every tap.
+#![allow(clippy::print_stderr, reason = "a test that skips says so")]
+
+use super::*;
+use crate::extractor::random::random_resnet50;
+use crate::extractor::store::WeightsStore;
+use crate::rng::Rng;
+use ndarray::Array3;
+use proptest::prelude::*;
+use std::sync::OnceLock;
+
+/// The greatest difference allowed, relative to the greatest feature of the tap.
+const TOLERANCE: f32 = 1e-4;
+
+/// All feature maps of the network by candle's convolutions and pooling, as a user of candle would write it.
+fn by_candle(network: &Network, image: &Array3<f32>) -> candle_core::Result<Vec<Vec<f32>>> {
+    let (_, rows, columns) = image.dim();
+    let mut pixels = Vec::new();
+    for channel in &network.input {
+        let plane = image.index_axis(ndarray::Axis(0), channel.source);
+        pixels.extend(plane.iter().map(|level| channel.scale * level + channel.shift));
+    }
+    let convolve = |x: &Tensor, layer: &kernels::Convolution| {
+        let weight: Vec<f32> = layer.weight.iter().copied().collect();
+        let weight = Tensor::from_vec(weight, layer.weight.dim(), &Device::Cpu)?;
+        let bias = Tensor::from_slice(&layer.bias, (1, layer.n_out(), 1, 1), &Device::Cpu)?;
+        x.conv2d(&weight, layer.kernel() / 2, layer.stride, 1, 1)?.broadcast_add(&bias)
+    };
+    let x = Tensor::from_vec(pixels, (1, network.input.len(), rows, columns), &Device::Cpu)?;
+    let x = convolve(&x, &network.stem)?.relu()?;
+    // After a ReLU a border of zeros is as good as one of minus infinity.
+    let mut x = x.pad_with_zeros(2, 1, 1)?.pad_with_zeros(3, 1, 1)?.max_pool2d_with_stride(3, 2)?;
+    let mut maps = vec![x.flatten_all()?.to_vec1()?];
+    for stage in &network.stages {
+        for block in stage {
+            let y = convolve(&convolve(&x, &block.reduce)?.relu()?, &block.spatial)?.relu()?;
+            let shortcut = block.shortcut.as_ref().map(|shortcut| convolve(&x, shortcut)).transpose()?;
+            x = (convolve(&y, &block.expand)? + shortcut.unwrap_or(x))?.relu()?;
+        }
+        maps.push(x.flatten_all()?.to_vec1()?);
+    }
+    Ok(maps)
+}
+
+fn random_image(shape: ImageShape) -> Array3<f32> {
+    let mut rng = Rng::new((shape.rows * 1000 + shape.columns) as u64);
+    Array3::from_shape_simple_fn((shape.channels, shape.rows, shape.columns), || rng.below(256) as f32)
+}
+
+/// The greatest difference, relative to the greatest value wanted.
+fn difference(found: &[f32], wanted: &[f32]) -> f32 {
+    assert_eq!(found.len(), wanted.len());
+    let greatest = wanted.iter().fold(0f32, |max, value| max.max(value.abs()));
+    assert!(greatest > 0.0, "a map of zeros shows nothing");
+    found.iter().zip(wanted).fold(0f32, |max, (f, w)| max.max((f - w).abs())) / greatest
+}
+
+/// Compares all taps as far as `last`, on every instruction set; returns the greatest difference.
+fn check(bytes: &[u8], spec: &ResNetSpec, last: Tap, shape: ImageShape) -> f32 {
+    let network = load_network("test", bytes, spec, last, shape).unwrap();
+    let image = random_image(shape);
+    let wanted = by_candle(&network, &image).unwrap();
+    let mut worst = 0f32;
+    for isa in Isa::available() {
+        let options = PlanOptions { taps: (0..=last as usize).collect(), n_threads: 2, isa };
+        let mut plan = Plan::compile(&network, shape, &options).unwrap();
+        let lengths = plan.tap_shapes().iter().map(|tap| tap.iter().product());
+        let mut found: Vec<Vec<f32>> = lengths.map(|length| vec![f32::NAN; length]).collect();
+        let mut outputs: Vec<&mut [f32]> = found.iter_mut().map(Vec::as_mut_slice).collect();
+        plan.run(&image.view(), &mut outputs).unwrap();
+        for (tap, (found, wanted)) in found.iter().zip(&wanted).enumerate() {
+            let error = difference(found, wanted);
+            assert!(error < TOLERANCE, "{isa:?}, {:?}, tap {tap}, {shape:?}: {error:e}", spec.variant);
+            worst = worst.max(error);
+        }
+    }
+    worst
+}
+
+fn spec(variant: Variant) -> ResNetSpec {
+    let normalisation = if variant == Variant::V1 { Normalisation::Caffe } else { Normalisation::Imagenet };
+    ResNetSpec { variant, normalisation, bn_eps: 1e-5, last_tap: Tap::Layer4 }
+}
+
+fn random_weights() -> &'static [u8] {
+    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+    BYTES.get_or_init(|| random_resnet50(Tap::Layer4, 5).unwrap())
+}
+
+#[test]
+fn one_pixel_one_row_and_one_column_give_candles_features() {
+    for (channels, rows, columns) in [(1, 1, 1), (3, 2, 131), (3, 67, 1)] {
+        check(random_weights(), &spec(Variant::V1_5), Tap::Layer4, ImageShape { channels, rows, columns });
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4))]
+
+    #[test]
+    fn images_of_any_size_give_candles_features_at_every_tap(
+        early in any::<bool>(),
+        grey in any::<bool>(),
+        rows in 1usize..100,
+        columns in prop::sample::select(vec![1usize, 2, 3, 5, 17, 31, 61, 64, 97, 113]),
+    ) {
+        let variant = if early { Variant::V1 } else { Variant::V1_5 };
+        let shape = ImageShape { channels: if grey { 1 } else { 3 }, rows, columns };
+        check(random_weights(), &spec(variant), Tap::Layer4, shape);
+    }
+}
+
+#[test]
+fn trained_weights_give_candles_features_at_every_tap() {
+    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared");
+    let shared = std::env::var_os("ANOMALYD_SHARED").map_or_else(|| beside.into(), std::path::PathBuf::from);
+    let dir = shared.join("weights");
+    if !dir.is_dir() {
+        eprintln!(
+            "SKIPPED: no trained weights in {} (set ANOMALYD_SHARED to have this tested)",
+            dir.display()
+        );
+        return;
+    }
+    let store = WeightsStore::new(vec![dir]).unwrap();
+    for name in ["resnet50-v1-keras-layer3", "resnet50-v15-torchvision-layer2"] {
+        let (manifest, bytes) = store.load(name).unwrap();
+        let spec = manifest.spec();
+        for (rows, columns) in [(53, 89), (224, 224)] {
+            let worst = check(&bytes, &spec, spec.last_tap, ImageShape { channels: 3, rows, columns });
+            eprintln!(
+                "{name}, {rows} x {columns}: largest difference from candle {worst:.1e} of the maximum"
+            );
+        }
+    }
+}
