@@ -206,6 +206,25 @@ fn range(text: &str) -> Result<(usize, usize), String> {
         .ok_or_else(|| "expected FIRST:LAST, for example 1:600".to_owned())
 }
 
+fn number(text: &str, above: f64) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|value: &f64| value.is_finite() && *value > above)
+        .ok_or_else(|| format!("expected a number above {above}"))
+}
+
+fn contrast(text: &str) -> Result<f64, String> {
+    number(text, 1.0)
+}
+
+fn pixels(text: &str) -> Result<f64, String> {
+    number(text, 0.0)
+}
+
+fn size(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n >= 1).ok_or_else(|| "expected a whole number of at least 1".into())
+}
+
 /// Arguments of `classify`.
 #[derive(Debug, Args)]
 pub struct ClassifyArgs {
@@ -274,7 +293,7 @@ pub enum OnAlarm {
 /// Arguments of `replay`.
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
-    /// Images of one run: files, directories (all images in them) or patterns with * and ?
+    /// Images or raw fields (.npy) of one run: files, directories (all images in them, or else all fields) or patterns with * and ?
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     /// How to judge.
@@ -321,6 +340,18 @@ pub struct EvaluateArgs {
     /// Paint so many faults, each alone, into normal images of the runs, and count those found at their first appearance
     #[arg(long, value_name = "N")]
     pub inject: Option<usize>,
+    /// Factors that the faults multiply values by, above 1, parted by commas; default: 1.25,1.5,2,4
+    #[arg(long, value_name = "FACTORS", value_delimiter = ',', requires = "inject", value_parser = contrast)]
+    pub inject_contrasts: Vec<f64>,
+    /// Sizes of the faults, in pixels of the images (default: 300,1200,4800) or in zones of raw fields (default: 12,50,200)
+    #[arg(long, value_name = "SIZES", value_delimiter = ',', requires = "inject", value_parser = size)]
+    pub inject_sizes: Vec<usize>,
+    /// Pixels of an image that show one zone of the simulation's grid: sizes of faults are then told in zones as well
+    #[arg(long, value_name = "N", requires = "inject", value_parser = pixels)]
+    pub pixels_per_zone: Option<f64>,
+    /// Draw the share of faults found by contrast and size to this file, an SVG that needs nothing else
+    #[arg(long, value_name = "FILE", requires = "inject")]
+    pub inject_figure: Option<PathBuf>,
     /// Judge every N-th normal image flipped as well, without a trace
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), num_args = 0..=1, default_missing_value = "10")]
     pub flips: Option<u32>,

@@ -1,7 +1,7 @@
 //! What a worker is given and what it gives back.
 
 use crate::fault::Fault;
-use anomalyd_proto::{Status, TrueLabel, Verdict};
+use anomalyd_proto::{Dtype, Status, TrueLabel, Verdict};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Instant;
@@ -48,15 +48,26 @@ pub enum Subject {
     Path(Vec<u8>),
     /// Here, encoded.
     Image(Vec<u8>),
+    /// A raw field, here.
+    Field {
+        /// The values, little-endian, row-major.
+        bytes: Vec<u8>,
+        /// Extents, slowest first.
+        shape: Vec<usize>,
+        /// Type of a value.
+        dtype: Dtype,
+    },
 }
 
 impl Job {
     /// The bytes that the job's variable parts hold.
     pub fn n_bytes(&self) -> u64 {
         match &self.task {
-            Task::Classify { subject: Subject::Path(bytes) | Subject::Image(bytes), .. } => {
-                bytes.len() as u64
-            }
+            Task::Classify { subject, .. } => match subject {
+                Subject::Path(bytes) | Subject::Image(bytes) | Subject::Field { bytes, .. } => {
+                    bytes.len() as u64
+                }
+            },
             Task::Rewind | Task::Label(_) => 0,
         }
     }

@@ -9,15 +9,20 @@ use crate::models_store::ModelsStore;
 use crate::paths::Roots;
 use crate::runs::Runs;
 use crate::worker::Judge;
-use anomalyd_models::image::{Decoded, ImageError, ImageErrorKind, Limits, decode};
+use anomalyd_models::image::{
+    ByteOrder, Field, FieldLayout, FieldNumber, ImageError, ImageErrorKind, Input, Limits,
+};
 use anomalyd_models::online::{HeatMap, Labelled, Truth};
-use anomalyd_models::{Error, Judgement, Label};
-use anomalyd_proto::{Status, TrueLabel, Verdict};
+use anomalyd_models::{Error, FieldFacts, Judgement, Label};
+use anomalyd_proto::{Dtype, Status, TrueLabel, Verdict};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// The fraction of a field beyond the range of its run's scale from which on a person is told.
+const MUCH_BEYOND: f64 = 0.2;
 
 /// Judges images.
 pub struct ImageJudge {
@@ -48,6 +53,8 @@ pub struct Detail {
     timings_s: Option<Timings>,
     #[serde(skip_serializing_if = "Option::is_none")]
     image: Option<ImageDetail>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<FieldDetail>,
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<ModelDetail>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,6 +89,15 @@ struct ImageDetail {
 }
 
 #[derive(Debug, Serialize)]
+struct FieldDetail {
+    variables: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    variable: Option<usize>,
+    not_finite: usize,
+    beyond: f64,
+}
+
+#[derive(Debug, Serialize)]
 struct ModelDetail {
     name: String,
     sha256: String,
@@ -95,7 +111,7 @@ struct PoolDetail {
 
 /// An image with what a reply says of it.
 struct Taken {
-    decoded: Decoded,
+    input: Input,
     detail: ImageDetail,
     read: Duration,
     decode: Duration,
@@ -116,7 +132,11 @@ impl ImageJudge {
         let judging = Instant::now();
         let (judgement, model, heat_map, evicted) = match &model {
             Some(model) => {
-                let judgement = model.pipeline().judge(&taken.decoded).map_err(|error| fault_of(&error))?;
+                let Input::Image(image) = &taken.input else {
+                    let text = "a fitted model judges images, not raw fields: name the run that the field belongs to";
+                    return Err(Fault::new(Status::Unsupported, text));
+                };
+                let judgement = model.pipeline().judge(image).map_err(|error| fault_of(&error))?;
                 (
                     judgement,
                     Some(ModelDetail { name: model.name.clone(), sha256: model.sha256().to_owned() }),
@@ -126,9 +146,10 @@ impl ImageJudge {
             }
             None => {
                 let work = |run: &mut anomalyd_models::online::OnlineRun| {
-                    let judgement = run.judge(job.step, &taken.decoded).map_err(|error| fault_of(&error))?;
+                    let judgement =
+                        run.judge_input(job.step, &taken.input).map_err(|error| fault_of(&error))?;
                     let kept = self.heat_map_dir.is_some() && judgement.verdict.label == Label::Anomalous;
-                    let heat_map = if wants_heat_map || kept { run.heat_map(&taken.decoded) } else { None };
+                    let heat_map = if wants_heat_map || kept { run.heat_map_of(&taken.input) } else { None };
                     Ok((judgement, heat_map))
                 };
                 let ((judgement, heat_map), evicted) = self.runs.with(&job.run, work)?;
@@ -154,6 +175,7 @@ impl ImageJudge {
                 total: job.received.elapsed().as_secs_f64(),
             }),
             image: Some(taken.detail.clone()),
+            field: field_detail(&taken.input, judgement.field),
             model,
             pool: judgement.pool.map(|pool| PoolDetail { size: pool.size, needed: pool.needed }),
             region: judgement.region,
@@ -174,7 +196,7 @@ impl ImageJudge {
             threshold = judgement.verdict.threshold,
             image = match subject {
                 Subject::Path(path) => escaped(path),
-                Subject::Image(bytes) => format!("{} bytes", bytes.len()),
+                Subject::Image(bytes) | Subject::Field { bytes, .. } => format!("{} bytes", bytes.len()),
             },
             seconds = job.received.elapsed().as_secs_f64(),
             "judged: {text}"
@@ -272,13 +294,37 @@ fn take(subject: &Subject, roots: &Roots, limits: &Limits) -> Result<Taken, Faul
     let (bytes, name): (Cow<'_, [u8]>, _) = match subject {
         Subject::Path(path) => (roots.read(path)?.into(), escaped(path)),
         Subject::Image(bytes) => (bytes.as_slice().into(), "the image sent".to_owned()),
+        Subject::Field { bytes, .. } => (bytes.as_slice().into(), "the field sent".to_owned()),
     };
     let sha256 = hex(&Sha256::digest(&bytes));
     let read = start.elapsed();
     let start = Instant::now();
-    let decoded = decode(&bytes, limits).map_err(|error| image_fault(&error, &name))?;
-    let (rows, columns, _) = decoded.pixels.dim();
-    Ok(Taken { decoded, detail: ImageDetail { sha256, rows, columns }, read, decode: start.elapsed() })
+    let input = match subject {
+        Subject::Field { bytes, shape, dtype } => {
+            let number = match dtype {
+                Dtype::F32 => FieldNumber::F32,
+                Dtype::F64 => FieldNumber::F64,
+            };
+            let layout =
+                FieldLayout { shape, number, byte_order: ByteOrder::Little, first_is_fastest: false };
+            Field::from_bytes(bytes, &layout, limits).map(Input::Field)
+        }
+        _ => Input::read(&bytes, limits),
+    }
+    .map_err(|error| image_fault(&error, &name))?;
+    let [rows, columns] = input.size();
+    Ok(Taken { input, detail: ImageDetail { sha256, rows, columns }, read, decode: start.elapsed() })
+}
+
+fn field_detail(input: &Input, facts: Option<FieldFacts>) -> Option<FieldDetail> {
+    let Input::Field(field) = input else { return None };
+    let FieldFacts { n_not_finite, variable, share_beyond } = facts?;
+    Some(FieldDetail {
+        variables: field.shape()[0],
+        variable,
+        not_finite: n_not_finite,
+        beyond: share_beyond,
+    })
 }
 
 /// The heat map as a PNG file. A picture that fails does not make a verdict fail: the log says so.
@@ -346,10 +392,13 @@ pub fn in_words(judgement: &Judgement) -> String {
         Label::Anomalous => "anomalous".to_owned(),
         Label::Unknown => "no verdict yet".to_owned(),
     };
-    if !verdict.score.is_nan() {
+    let n_not_finite = judgement.field.map_or(0, |field| field.n_not_finite);
+    if n_not_finite > 0 {
+        text.push_str(&format!(": {n_not_finite} values are NaN or infinite"));
+    } else if !verdict.score.is_nan() {
         text.push_str(&format!(": score {:.4}, threshold {:.4}", verdict.score, verdict.threshold));
     }
-    if let Some(p_value) = judgement.p_value {
+    if let Some(p_value) = judgement.p_value.filter(|_| n_not_finite == 0) {
         text.push_str(&format!(", p = {p_value:.2e}"));
     }
     match judgement.truth {
@@ -364,12 +413,21 @@ pub fn in_words(judgement: &Judgement) -> String {
         judgement.region.filter(|_| verdict.label == Label::Anomalous)
     {
         text.push_str(&format!("; rows {row0} to {row1}, columns {column0} to {column1}"));
+        if let Some(variable) = judgement.field.and_then(|field| field.variable).filter(|&at| at > 0) {
+            text.push_str(&format!(" of variable {variable}"));
+        }
     }
     if let Some(pool) = judgement.pool {
         match pool.needed {
             0 => text.push_str(&format!("; pool of {}", pool.size)),
             needed => text.push_str(&format!("; pool of {}, {needed} more images until verdicts", pool.size)),
         }
+    }
+    if let Some(field) = judgement.field.filter(|field| field.share_beyond > MUCH_BEYOND) {
+        text.push_str(&format!(
+            "; {:.0} % of the field has left the range of the run's first and is judged more coarsely: begin a run of a new name",
+            100.0 * field.share_beyond
+        ));
     }
     if judgement.forgot > 0 {
         text.push_str(&format!("; {} later images forgotten", judgement.forgot));
@@ -392,6 +450,7 @@ mod tests {
             forgot: 2,
             reproducible: false,
             truth: None,
+            field: None,
         }
     }
 
@@ -419,6 +478,29 @@ mod tests {
     }
 
     #[test]
+    fn text_says_what_is_not_finite_where_and_what_has_left_its_range() {
+        let field = FieldFacts { n_not_finite: 3, variable: Some(1), share_beyond: 0.0 };
+        let wrong = Judgement {
+            verdict: ModelVerdict { score: f64::INFINITY, ..judgement().verdict },
+            p_value: Some(0.0),
+            field: Some(field),
+            ..judgement()
+        };
+        let text = in_words(&wrong);
+        assert!(
+            text.starts_with(
+                "anomalous: 3 values are NaN or infinite; rows 318 to 371, columns 10 to 20 of variable 1;"
+            ),
+            "{text}"
+        );
+        let drifted = FieldFacts { n_not_finite: 0, variable: None, share_beyond: 0.456 };
+        assert!(
+            in_words(&Judgement { field: Some(drifted), ..judgement() })
+                .contains("; 46 % of the field has left")
+        );
+    }
+
+    #[test]
     fn step_and_shape_errors_have_statuses_of_their_own() {
         let step = Error::Step { step: 3, reason: "forgotten".into() };
         assert_eq!(fault_of(&step).status, Status::OutOfOrder);
@@ -429,7 +511,7 @@ mod tests {
     #[test]
     fn text_file_is_unsupported_and_a_cut_png_undecodable() {
         let kind = |bytes: &[u8]| {
-            let error = decode(bytes, &Limits::default()).unwrap_err();
+            let error = Input::read(bytes, &Limits::default()).unwrap_err();
             image_fault(&error, "x").status
         };
         assert_eq!(kind(b"this is no image at all"), Status::Unsupported);

@@ -248,35 +248,37 @@ fn content_of(request: &Request) -> [u8; 32] {
         None => (b"", b""),
     };
     let step: &[u8] = step.as_ref().map_or(&[], |bytes| bytes);
-    let fixed = [request.command.as_str().as_bytes(), step, kind, subject];
+    // The same bytes may be another field.
+    let layout = match &request.subject {
+        Some(anomalyd_proto::Subject::Field { shape, dtype, .. }) => format!("{shape:?} {}", dtype.as_str()),
+        _ => String::new(),
+    };
+    let fixed = [request.command.as_str().as_bytes(), step, kind, layout.as_bytes(), subject];
     content(fixed.into_iter().chain(request.options.iter().flat_map(|(key, value)| [key.as_bytes(), value])))
 }
 
 fn task_of(request: Request) -> Result<Task, Fault> {
-    let not_offered =
-        |what: &str| Fault::new(Status::NotOffered, format!("this daemon does not offer {what}"));
     match (request.command, request.subject) {
         (Command::Rewind, _) => Ok(Task::Rewind),
         (Command::Label, Some(anomalyd_proto::Subject::Label(label))) => Ok(Task::Label(label)),
-        (_, Some(anomalyd_proto::Subject::Field { .. })) => {
-            Err(not_offered("the subject kind field: send an image as path or image"))
-        }
         (Command::Classify, Some(subject)) => {
             let model = request.options.model().map(str::to_owned);
             let subject = match subject {
                 anomalyd_proto::Subject::Path(path) => Subject::Path(path),
                 anomalyd_proto::Subject::Image(bytes) => Subject::Image(bytes),
-                _ => {
-                    return Err(Fault::new(
-                        Status::Malformed,
-                        "frame 6 (subject kind): expected path or image",
-                    ));
+                anomalyd_proto::Subject::Field { bytes, shape, dtype } => {
+                    Subject::Field { bytes, shape, dtype }
+                }
+                anomalyd_proto::Subject::Label(_) => {
+                    let text = "frame 6 (subject kind): expected path, image or field";
+                    return Err(Fault::new(Status::Malformed, text));
                 }
             };
             Ok(Task::Classify { subject, model, wants_heat_map: request.options.wants_heat_map() })
         }
-        (command, _) => {
-            Err(Fault::new(Status::Malformed, format!("{command} without a subject: send path or image")))
-        }
+        (command, _) => Err(Fault::new(
+            Status::Malformed,
+            format!("{command} without a subject: send path, image or field"),
+        )),
     }
 }

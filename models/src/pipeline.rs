@@ -239,6 +239,7 @@ impl Pipeline {
             forgot: 0,
             reproducible: false,
             truth: None,
+            field: None,
         })
     }
 

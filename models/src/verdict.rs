@@ -67,6 +67,19 @@ pub struct Judgement {
     pub reproducible: bool,
     /// What an operator has said of this very image: the label follows it and not the score.
     pub truth: Option<Truth>,
+    /// What is said of a raw field; `None` for an image.
+    pub field: Option<FieldFacts>,
+}
+
+/// What is said of a raw field beside its verdict.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FieldFacts {
+    /// Values that are NaN or infinite; if there are any, the field is anomalous at once and never believed normal.
+    pub n_not_finite: usize,
+    /// The variable, counted from 0, that the region lies in, if there is one.
+    pub variable: Option<usize>,
+    /// The fraction of values beyond the range that the run's scale is made for: there it is less sensitive.
+    pub share_beyond: f64,
 }
 
 #[cfg(test)]

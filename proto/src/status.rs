@@ -117,8 +117,8 @@ impl Status {
             ),
             Status::Unsupported => (
                 "unsupported",
-                "not a regular file, not an image of a supported format, or not of the run's dimensions",
-                "write PNG, JPEG, PNM, BMP or TIFF",
+                "not a regular file, not an image of a supported format, not a field of two dimensions, or not of the run's dimensions",
+                "write PNG, JPEG, PNM, BMP, TIFF or NumPy's `.npy`",
             ),
             Status::Undecodable => (
                 "undecodable",

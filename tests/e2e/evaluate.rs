@@ -83,6 +83,9 @@ fn painted_faults_are_counted_by_contrast_and_size_and_leave_no_trace() {
     assert_eq!(sum("injected") + with["injections"]["without_place"].as_u64().unwrap(), 48);
     let found: u64 = cells.iter().map(|cell| cell["found"]["one_step_ahead"].as_u64().unwrap()).sum();
     assert!(found > 0 && sum("region_meets_fault") <= found, "{found} found");
+    let sums = with["injections"]["by_contrast_and_size"].as_array().unwrap();
+    assert_eq!(sums.len(), 12);
+    assert_eq!(sums.iter().map(|sum| sum["injected"].as_u64().unwrap()).sum::<u64>(), sum("injected"));
     assert_eq!(with["flips"].as_array().unwrap().len(), 3);
     assert_eq!(with, figures(&arguments), "equal seeds give equal figures");
     assert_eq!(with["runs"], figures(&[manifest])["runs"], "what is painted is never accepted");

@@ -100,19 +100,6 @@ fn malformed_and_foreign_requests_are_told_apart() {
     }
     let many = vec![b"ANOM1".as_slice(); 200];
     assert_eq!(daemon.ask(&many).status, 400);
-    let field: &[&[u8]] = &[
-        b"ANOM1",
-        b"CLASSIFY",
-        b"id",
-        b"0",
-        b"run",
-        b"1",
-        b"field",
-        b"12345678",
-        b"shape=1x1",
-        b"dtype=f64",
-    ];
-    assert_eq!(daemon.ask(field).status, 501);
     let on_control = daemon.client("control").ask(&[
         &b"ANOM1"[..],
         b"CLASSIFY",

@@ -6,6 +6,7 @@ mod harness;
 mod command_line;
 mod deadline;
 mod evaluate;
+mod fields;
 mod heat_maps;
 mod inputs;
 mod labels;

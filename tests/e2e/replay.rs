@@ -104,6 +104,7 @@ fn odd_image_is_told_in_the_table_the_lines_and_the_page() {
     for part in [
         "<!DOCTYPE html>",
         "data:image/png;base64,iVBOR",
+        "Heat map of step 24",
         "<svg",
         "entropy_0024.ppm",
         "prefers-color-scheme: dark",

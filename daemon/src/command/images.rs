@@ -10,7 +10,10 @@ use std::path::{Path, PathBuf};
 const EXTENSIONS: [&str; 11] =
     ["png", "jpg", "jpeg", "pbm", "pgm", "ppm", "pnm", "pam", "bmp", "tif", "tiff"];
 
-/// The files that `paths` name: a directory stands for the images in it, `*` and `?` in a file name for what they match.
+/// The extension of raw fields, which stand for a directory that holds no images.
+const FIELDS: [&str; 1] = ["npy"];
+
+/// The files that `paths` name: a directory stands for the images in it, or, if there are none, for its raw fields, `*` and `?` in a file name for what they match.
 /// Sorted in natural order of the paths, each once.
 ///
 /// # Errors
@@ -21,8 +24,14 @@ pub(super) fn expand(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     for path in paths {
         let before = files.len();
         if path.is_dir() {
-            files.extend(entries(path)?.into_iter().filter(|entry| has_image_extension(entry)));
-            ensure!(files.len() > before, "{} has no images ({})", path.display(), EXTENSIONS.join(", "));
+            let entries = entries(path)?;
+            for extensions in [&EXTENSIONS[..], &FIELDS] {
+                if files.len() == before {
+                    files.extend(entries.iter().filter(|entry| has_extension(entry, extensions)).cloned());
+                }
+            }
+            let known = EXTENSIONS.join(", ");
+            ensure!(files.len() > before, "{} has no images ({known}) and no fields (npy)", path.display());
         } else if path.exists() {
             files.push(path.clone());
         } else {
@@ -56,10 +65,10 @@ fn entries(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-fn has_image_extension(path: &Path) -> bool {
+fn has_extension(path: &Path, extensions: &[&str]) -> bool {
     path.extension()
         .and_then(OsStr::to_str)
-        .is_some_and(|found| EXTENSIONS.iter().any(|known| found.eq_ignore_ascii_case(known)))
+        .is_some_and(|found| extensions.iter().any(|known| found.eq_ignore_ascii_case(known)))
 }
 
 /// True if `name` matches `pattern`, in which `*` stands for any bytes and `?` for one.
@@ -160,7 +169,7 @@ mod tests {
     #[test]
     fn directories_and_patterns_are_expanded_in_natural_order_without_doubles() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["10.png", "9.png", "notes.txt", "11.JPG"] {
+        for name in ["10.png", "9.png", "notes.txt", "11.JPG", "raw.npy"] {
             std::fs::write(dir.path().join(name), b"").unwrap();
         }
         let names = |paths: &[PathBuf]| -> Vec<String> {
@@ -172,6 +181,9 @@ mod tests {
         };
         assert_eq!(names(&[dir.path().to_owned()]), ["9.png", "10.png", "11.JPG"]);
         assert_eq!(names(&[dir.path().join("*.png"), dir.path().join("9.png")]), ["9.png", "10.png"]);
+        let fields = tempfile::tempdir().unwrap();
+        std::fs::write(fields.path().join("5.npy"), b"").unwrap();
+        assert_eq!(names(&[fields.path().to_owned()]), ["5.npy"]);
         assert!(expand(&[dir.path().join("*.gif")]).unwrap_err().to_string().contains("no file matches"));
         assert!(
             expand(&[dir.path().join("missing.png")]).unwrap_err().to_string().contains("does not exist")

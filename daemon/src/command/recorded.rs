@@ -1,11 +1,11 @@
-//! A run's recorded images, read one by one and judged by the settings a daemon would judge them by.
+//! A run's recorded images or fields, read one by one and judged by the settings a daemon would judge them by.
 
 use super::fit::crop;
 use super::serve::read as read_config;
 use crate::cli::WatchArgs;
 use crate::config::Config;
 use anomalyd_models::extractor::WeightsStore;
-use anomalyd_models::image::{Decoded, decode};
+use anomalyd_models::image::Input;
 use anomalyd_models::online::OnlineRun;
 use anyhow::{Context, ensure};
 use serde::Serialize;
@@ -50,9 +50,9 @@ pub(super) fn new_run(config: &Config) -> anyhow::Result<OnlineRun> {
     Ok(OnlineRun::new(config.online.clone(), config.preprocess, weights, config.device)?)
 }
 
-/// An image with what it took to get it.
+/// An image or a field with what it took to get it.
 pub(super) struct Taken {
-    pub(super) image: Decoded,
+    pub(super) input: Input,
     pub(super) read: Duration,
     pub(super) decode: Duration,
 }
@@ -73,8 +73,8 @@ pub(super) fn take(path: &Path, config: &Config) -> anyhow::Result<Taken> {
     );
     let read = start.elapsed();
     let start = Instant::now();
-    let image = decode(&bytes, &config.limits)?;
-    Ok(Taken { image, read, decode: start.elapsed() })
+    let input = Input::read(&bytes, &config.limits)?;
+    Ok(Taken { input, read, decode: start.elapsed() })
 }
 
 /// Where an image's time went, in seconds.

@@ -1,7 +1,7 @@
 //! Numbers that cost next to nothing: what a detector has to beat.
 
 use super::colour::{ColourOrder, part};
-use crate::image::{Crop, Decoded};
+use crate::image::{Crop, Decoded, Field};
 use crate::online::ScalarRun;
 use ndarray::s;
 
@@ -14,6 +14,21 @@ pub enum Baseline {
     Maximum,
     /// The number of pixels at the end of the colour range.
     Saturated,
+}
+
+/// The range of the first variable of a run's first field, which takes the place of the colour range.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FieldRange {
+    low: f64,
+    high: f64,
+}
+
+impl FieldRange {
+    /// The range of the first variable of `field`; values that are not finite do not count.
+    pub fn of(field: &Field) -> Self {
+        let finite = || field.variable(0).iter().copied().filter(|value| value.is_finite());
+        Self { low: finite().fold(f64::INFINITY, f64::min), high: finite().fold(f64::NEG_INFINITY, f64::max) }
+    }
 }
 
 /// A level at least this high counts as the end of the range: the last of 128 colours.
@@ -30,6 +45,26 @@ impl Baseline {
             Self::Maximum => "maximum",
             Self::Saturated => "saturated pixels",
         }
+    }
+
+    /// A run of it without fields; units are those of an image whose colours have this range.
+    pub fn new_run_of_fields(self, range: FieldRange) -> ScalarRun {
+        let width = range.high - range.low;
+        let width = if width.is_finite() && width > 0.0 { width } else { 1.0 };
+        ScalarRun::new(match self {
+            Self::MeanLevel => 1e-4 * width,
+            Self::Maximum => width / 128.0,
+            Self::Saturated => 10.0,
+        })
+    }
+
+    /// The numbers of the first variable of a raw field, in the order of [`ALL`](Self::ALL): its mean, its maximum, and how
+    /// many values lie beyond `range`. Values that are not finite do not count.
+    pub fn values_of_field(field: &Field, range: FieldRange) -> [f64; 3] {
+        let finite = || field.variable(0).iter().copied().filter(|value| value.is_finite());
+        let n = finite().count().max(1) as f64;
+        let n_beyond = finite().filter(|value| *value < range.low || *value > range.high).count();
+        [finite().sum::<f64>() / n, finite().fold(f64::MIN, f64::max), n_beyond as f64]
     }
 
     /// A run of it without images.
@@ -86,6 +121,18 @@ mod tests {
         assert_eq!((mean, maximum, saturated), (9.0 / 180.0, 1.0, 9.0));
         let crop = Crop { rows: [0, 9], columns: [1, 19] };
         assert_eq!(Baseline::values(&image, Some(crop), ColourOrder::Hot), [0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn values_of_a_field_are_those_of_its_first_variable() {
+        let mut values: Vec<f64> = (0..128).map(f64::from).collect();
+        let range = FieldRange::of(&Field::new(&[2, 8, 8], values.clone()).unwrap());
+        assert_eq!(range, FieldRange { low: 0.0, high: 63.0 });
+        (values[3], values[4]) = (300.0, f64::NAN);
+        let field = Field::new(&[2, 8, 8], values).unwrap();
+        let mean = (63.0 * 32.0 - 7.0 + 300.0) / 63.0;
+        assert_eq!(Baseline::values_of_field(&field, range), [mean, 300.0, 1.0]);
+        assert!(Baseline::Maximum.new_run_of_fields(range).p_value(1.0).is_none());
     }
 
     #[test]

@@ -1,12 +1,13 @@
-//! Faults painted into images of a run, to count how many are found.
+//! Faults painted into images or written into raw fields of a run, to count how many are found.
 //!
 //! A fault multiplies the value that a pixel stands for by its contrast, towards the end of the colour range: the place of the
 //! pixel's colour in the range is multiplied and painted in the colour found there, so the fault is drawn as the simulation's
 //! own renderer would have drawn the higher value (where the range begins at 0). Pixels that are none of the range's colours
-//! are left alone. Painting is no physics: what a real fault does is for simulations to show.
+//! are left alone. In a raw field the values themselves are multiplied. Neither is physics: what a real fault does is for simulations
+//! to show.
 
 use super::colour::{ColourOrder, part, pixel};
-use crate::image::{Crop, Decoded};
+use crate::image::{Crop, Decoded, Field};
 use crate::rng::Rng;
 use std::f64::consts::PI;
 
@@ -60,6 +61,19 @@ pub struct Injected {
     pub n_changed: usize,
 }
 
+/// A raw field with a fault.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InjectedField {
+    /// The field.
+    pub field: Field,
+    /// The variable that has the fault.
+    pub variable: usize,
+    /// `[row0, column0, row1, column1]`, inclusive, in zones of its grid: around all changed values.
+    pub region: [usize; 4],
+    /// Values that are others now.
+    pub n_changed: usize,
+}
+
 /// Of the pixels wanted, so many must change: elsewhere the fault would mostly lie outside the picture, or where the range ends
 /// already.
 const LEAST_SHARE: f64 = 0.6;
@@ -80,16 +94,47 @@ impl Fault {
         order: ColourOrder,
         rng: &mut Rng,
     ) -> Option<Injected> {
+        let (rows, columns, _) = image.pixels.dim();
+        let judged = part(crop, rows, columns);
         (0..MAX_TRIES).find_map(|_| {
-            let pixels = self.place(image, crop, rng);
+            let pixels = self.place(judged, rng);
             self.paint_at(&pixels, image, order)
         })
     }
 
+    /// Multiplies values somewhere in one variable of a raw field, equally likely in each variable and everywhere where a
+    /// multiple is another value; `None` if no such place is found.
+    pub fn multiply(&self, field: &Field, rng: &mut Rng) -> Option<InjectedField> {
+        let [variables, rows, columns] = field.shape();
+        let variable = rng.below(variables);
+        (0..MAX_TRIES).find_map(|_| {
+            let places: Vec<usize> = self
+                .place(([0, rows - 1], [0, columns - 1]), rng)
+                .into_iter()
+                .map(|[row, column]| row * columns + column)
+                .collect();
+            let values = field.variable(variable);
+            let mean = places.iter().map(|&at| values[at]).sum::<f64>() / places.len().max(1) as f64;
+            let mut field = field.clone();
+            let mut changed = Changed::default();
+            for at in places {
+                let value = if self.kind == FaultKind::StuckBlock { mean } else { values[at] };
+                if self.contrast * value != values[at] {
+                    field.variable_mut(variable)[at] = self.contrast * value;
+                    changed.add([at / columns, at % columns]);
+                }
+            }
+            let (region, n_changed) = changed.if_enough(self.n_pixels)?;
+            Some(InjectedField { field, variable, region, n_changed })
+        })
+    }
+
     /// The pixels of the shape at a random place that lie within the judged part.
-    fn place(&self, image: &Decoded, crop: Option<Crop>, rng: &mut Rng) -> Vec<[usize; 2]> {
-        let (rows, columns, _) = image.pixels.dim();
-        let ([row0, row1], [column0, column1]) = part(crop, rows, columns);
+    fn place(
+        &self,
+        ([row0, row1], [column0, column1]): ([usize; 2], [usize; 2]),
+        rng: &mut Rng,
+    ) -> Vec<[usize; 2]> {
         let area = self.n_pixels.max(1) as f64;
         let between =
             |from: usize, to: usize, rng: &mut Rng| from as f64 + rng.uniform() * (to - from) as f64;
@@ -139,8 +184,7 @@ impl Fault {
             .collect();
         let mean = levels.iter().map(|(_, level)| level).sum::<f64>() / levels.len().max(1) as f64;
         let mut painted = image.clone();
-        let mut region: Option<[usize; 4]> = None;
-        let mut n_changed = 0;
+        let mut changed = Changed::default();
         for ([row, column], level) in levels {
             let old = pixel(image, row, column);
             let mut new = old.clone();
@@ -149,16 +193,35 @@ impl Fault {
             if new == old {
                 continue;
             }
-            n_changed += 1;
-            region = Some(region.map_or([row, column, row, column], |[row0, column0, row1, column1]| {
-                [row0.min(row), column0.min(column), row1.max(row), column1.max(column)]
-            }));
+            changed.add([row, column]);
             for (channel, level) in new.into_iter().enumerate() {
                 painted.pixels[[row, column, channel]] = level;
             }
         }
-        let region = region.filter(|_| n_changed as f64 >= LEAST_SHARE * self.n_pixels as f64)?;
+        let (region, n_changed) = changed.if_enough(self.n_pixels)?;
         Some(Injected { image: painted, region, n_changed })
+    }
+}
+
+/// What has changed so far.
+#[derive(Default)]
+struct Changed {
+    region: Option<[usize; 4]>,
+    n: usize,
+}
+
+impl Changed {
+    fn add(&mut self, [row, column]: [usize; 2]) {
+        self.n += 1;
+        self.region =
+            Some(self.region.map_or([row, column, row, column], |[row0, column0, row1, column1]| {
+                [row0.min(row), column0.min(column), row1.max(row), column1.max(column)]
+            }));
+    }
+
+    fn if_enough(self, wanted: usize) -> Option<([usize; 4], usize)> {
+        let region = self.region.filter(|_| self.n as f64 >= LEAST_SHARE * wanted as f64)?;
+        Some((region, self.n))
     }
 }
 
@@ -209,6 +272,38 @@ mod tests {
             let middle = pixel(&injected.image, (row0 + row1) / 2, (column0 + column1) / 2);
             assert!((order.level(&middle).unwrap() - wanted).abs() < 0.006, "{contrast}");
         }
+    }
+
+    #[test]
+    fn values_of_a_field_are_multiplied_in_one_variable_and_nowhere_else() {
+        let values: Vec<f64> = (0..2 * 60 * 80).map(|i| f64::from(i % 80) - 20.0).collect();
+        let field = Field::new(&[2, 60, 80], values).unwrap();
+        let mut rng = Rng::new(4);
+        let mut variables = [0; 2];
+        for kind in FaultKind::ALL.into_iter().cycle().take(40) {
+            let fault = Fault { kind, contrast: 2.0, n_pixels: 100 };
+            let InjectedField { field: faulty, variable, region, n_changed } =
+                fault.multiply(&field, &mut rng).unwrap();
+            variables[variable] += 1;
+            assert_eq!(faulty.variable(1 - variable), field.variable(1 - variable));
+            let [row0, column0, row1, column1] = region;
+            let mut n = 0;
+            for (at, (new, old)) in faulty.variable(variable).iter().zip(field.variable(variable)).enumerate()
+            {
+                n += usize::from(new != old);
+                let inside = (row0..=row1).contains(&(at / 80)) && (column0..=column1).contains(&(at % 80));
+                let is_multiple = *new == 2.0 * old || kind == FaultKind::StuckBlock;
+                assert!(new == old || inside && is_multiple, "{kind:?} {at}: {old} {new}");
+            }
+            assert_eq!(n, n_changed);
+            assert!((60..135).contains(&n), "{kind:?}: {n}");
+        }
+        assert!(variables.iter().all(|n| *n > 8), "{variables:?}");
+        let nothing = Field::new(&[60, 80], vec![0.0; 4800]).unwrap();
+        assert_eq!(
+            Fault { kind: FaultKind::Ray, contrast: 2.0, n_pixels: 100 }.multiply(&nothing, &mut rng),
+            None
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod colour;
 mod inject;
 mod rate;
 
-pub use baseline::Baseline;
+pub use baseline::{Baseline, FieldRange};
 pub use colour::ColourOrder;
-pub use inject::{Fault, FaultKind, Injected};
+pub use inject::{Fault, FaultKind, Injected, InjectedField};
 pub use rate::{Interval, clopper_pearson};

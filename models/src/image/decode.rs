@@ -2,6 +2,7 @@
 
 use super::completeness::{self, Extent};
 use super::error::{ImageError, ImageErrorKind};
+use super::npy::is_npy;
 use ::image::{ColorType, ImageDecoder, ImageFormat, ImageReader};
 use ndarray::Array3;
 use std::io::{Cursor, ErrorKind};
@@ -80,6 +81,10 @@ impl Format {
         {
             let message = format!("the file ends after {} bytes, within its signature", bytes.len());
             return Err(ImageError::new(ImageErrorKind::Truncated, message));
+        }
+        if is_npy(bytes) {
+            let message = "a raw field (NumPy), which only a run can judge: name one, or give an image";
+            return Err(ImageError::new(ImageErrorKind::Unsupported, message));
         }
         let shown = bytes[..bytes.len().min(8)].escape_ascii();
         let message = format!(

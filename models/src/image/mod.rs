@@ -1,4 +1,4 @@
-//! Images as simulations write them: decoding within limits, cropping, colour and reduction.
+//! Images and raw fields as simulations write them: decoding within limits, cropping, colour and reduction.
 //!
 //! Bytes in, pixels out: nothing here opens a file, so that the caller decides which paths may be read.
 
@@ -7,10 +7,18 @@ mod crop;
 mod decode;
 mod encode;
 mod error;
+mod field;
+mod field_scale;
+mod input;
+mod npy;
 mod preprocess;
 
 pub use crop::Crop;
 pub use decode::{Decoded, Limits, decode};
 pub use encode::encode_png;
 pub use error::{ImageError, ImageErrorKind};
+pub use field::{ByteOrder, Field, FieldLayout, FieldNumber, MAX_VARIABLES, NotFinite};
+pub use field_scale::FieldScale;
+pub use input::Input;
+pub use npy::read_npy;
 pub use preprocess::{Colour, Preprocess};

@@ -58,6 +58,14 @@ impl Places {
         Self { rows, columns, side, levels }
     }
 
+    /// From what is wrong by itself: a place is a pixel, and twice as surprising as an alarm needs.
+    ///
+    /// - `wrong`: `[n, columns]`, at least one row.
+    pub(super) fn of_pixels(wrong: impl Iterator<Item = bool>, columns: usize) -> Self {
+        let levels: Vec<f32> = wrong.map(|wrong| if wrong { FULL_SCALE } else { 0.0 }).collect();
+        Self { rows: levels.len() / columns, columns, side: 1, levels }
+    }
+
     /// 0 outside: beyond the last place that fills a whole patch nothing is judged.
     fn at(&self, row: usize, column: usize) -> f32 {
         if row < self.rows && column < self.columns { self.levels[row * self.columns + column] } else { 0.0 }

@@ -6,11 +6,14 @@ use super::known::{KnownImage, Truth};
 use super::one_step_ahead::OneStepAhead;
 use super::params::{OnlineMethod, OnlineParams};
 use super::sequence::{Back, Labelled, Sequence};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::extractor::{DeviceChoice, WeightsStore};
-use crate::image::{Decoded, Preprocess};
+use crate::image::{Decoded, FieldScale, Preprocess};
 use crate::verdict::Judgement;
 use std::sync::Arc;
+
+#[path = "run_of_fields.rs"]
+mod of_fields;
 
 /// The images of one run believed normal so far, and the rule that judges the next by them.
 ///
@@ -45,6 +48,8 @@ pub struct OnlineRun {
     method: Method,
     false_alarm_rate: Option<f64>,
     newest: Option<Newest>,
+    /// How fields become pictures; `None` while the run has images, or nothing.
+    scale: Option<FieldScale>,
 }
 
 /// What a heat map of the newest judgement is drawn from.
@@ -52,6 +57,9 @@ pub struct OnlineRun {
 struct Newest {
     /// Rows, columns and channels of the file.
     dim: (usize, usize, usize),
+    preprocess: Preprocess,
+    /// By which it was drawn, if it was a field.
+    scale: Option<FieldScale>,
     places: Places,
     /// The judgement's region if it scores above its threshold, in pixels of the file.
     outlined: Option<[usize; 4]>,
@@ -92,7 +100,7 @@ impl OnlineRun {
                 Method::Forest(Sequence::new(rule, max_snapshots, max_alarms_at_step))
             }
         };
-        Ok(Self { preprocess, method, false_alarm_rate, newest: None })
+        Ok(Self { preprocess, method, false_alarm_rate, newest: None, scale: None })
     }
 
     /// Judges the image of a step by those accepted before, and accepts it unless it raises an alarm.
@@ -111,17 +119,32 @@ impl OnlineRun {
     /// - [`Error::Image`](crate::Error::Image) if the crop does not lie within it;
     /// - those of the extractor.
     pub fn judge(&mut self, step: i64, image: &Decoded) -> Result<Judgement> {
-        let pixels = self.preprocess.apply(image)?;
+        if self.size_after(Back::Before(step))? > 0 && self.scale.is_some() {
+            return Err(Error::Shape {
+                what: "what is judged, among the others of its run",
+                wanted: "a field".into(),
+                found: "an image".into(),
+            });
+        }
+        let judgement = self.judge_picture(step, image, self.preprocess)?;
+        self.scale = None;
+        Ok(judgement)
+    }
+
+    fn judge_picture(&mut self, step: i64, image: &Decoded, preprocess: Preprocess) -> Result<Judgement> {
+        let pixels = preprocess.apply(image)?;
         // A method without p-values does not look at it.
         let rate = self.false_alarm_rate.unwrap_or_default();
         let sequel = match &mut self.method {
             Method::OneStepAhead(sequence) => sequence.judge(step, &pixels, rate),
             Method::Forest(sequence) => sequence.judge(step, &pixels, rate),
         }?;
-        let region = sequel.region.map(|region| self.preprocess.region_in_file(region));
+        let region = sequel.region.map(|region| preprocess.region_in_file(region));
         let above = sequel.verdict.score > sequel.verdict.threshold;
         self.newest = sequel.places.map(|places| Newest {
             dim: image.pixels.dim(),
+            preprocess,
+            scale: None,
             places,
             outlined: region.filter(|_| above),
         });
@@ -134,16 +157,17 @@ impl OnlineRun {
             forgot: sequel.forgot,
             reproducible: sequel.reproducible,
             truth: sequel.truth,
+            field: None,
         })
     }
 
     /// Draws where in the image judged last its score comes from; `None` where the judgement had no p-value (a run that warms
     /// up, the method `forest`), and if `image` has other dimensions than that one.
     ///
-    /// - `image`: the one judged last.
+    /// - `image`: the one judged last; of a field, its picture.
     pub fn heat_map(&self, image: &Decoded) -> Option<HeatMap> {
         let newest = self.newest.as_ref().filter(|newest| newest.dim == image.pixels.dim())?;
-        Some(HeatMap::draw(&image.pixels, &self.preprocess, &newest.places, newest.outlined))
+        Some(HeatMap::draw(&image.pixels, &newest.preprocess, &newest.places, newest.outlined))
     }
 
     /// Forgets every image with a later step, as the simulation has gone back to its state right after `step`; returns how

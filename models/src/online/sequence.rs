@@ -146,6 +146,24 @@ impl<R: Rule> Sequence<R> {
         self.last_step
     }
 
+    /// Keeps an image out that is wrong by itself, whatever came before; returns how many images it made the pool forget. It is
+    /// not remembered as an alarm: nothing makes it right.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Step`], and nothing is changed, if the simulation has gone back too far.
+    pub(super) fn refuse(&mut self, step: i64) -> Result<usize> {
+        let back = Back::Before(step);
+        let forgot = self.forget(self.size_after(back)?, back);
+        self.last_step = Some(step);
+        Ok(forgot)
+    }
+
+    /// What the pool holds.
+    pub(super) fn pool_state(&self) -> PoolState {
+        PoolState { size: self.pool.size(), needed: self.rule.needed(&self.pool) }
+    }
+
     /// Judges the image of `step` and accepts it unless it raises an alarm. A step not later than one accepted makes the
     /// pool forget that and all later ones first. An error leaves everything as it was.
     ///
@@ -195,7 +213,7 @@ impl<R: Rule> Sequence<R> {
         } else {
             self.accept(entry);
         }
-        let pool = PoolState { size: self.pool.size(), needed: self.rule.needed(&self.pool) };
+        let pool = self.pool_state();
         Ok(Sequel { verdict, p_value, region, places, pool, forgot, reproducible, truth })
     }
 

@@ -7,7 +7,7 @@ use super::run::OnlineRun;
 use super::sequence::{Back, Labelled};
 use crate::error::{Error, Result};
 use crate::extractor::{DeviceChoice, WeightsStore};
-use crate::image::{Decoded, Preprocess};
+use crate::image::{Decoded, Input, Preprocess};
 use crate::verdict::Judgement;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -93,6 +93,24 @@ impl Streams {
     /// All streams are then as they were before: those of [`OnlineRun::judge`], [`Error::Step`] also if another stream cannot go
     /// back as far, and [`Error::TooManyStreams`].
     pub fn judge(&mut self, stream: &str, step: i64, image: &Decoded) -> Result<Judgement> {
+        self.judge_by(stream, step, |run| run.judge(step, image))
+    }
+
+    /// The same of an image or a raw field, as [`OnlineRun::judge_input`] does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`judge`](Self::judge) and of [`OnlineRun::judge_field`].
+    pub fn judge_input(&mut self, stream: &str, step: i64, input: &Input) -> Result<Judgement> {
+        self.judge_by(stream, step, |run| run.judge_input(step, input))
+    }
+
+    fn judge_by(
+        &mut self,
+        stream: &str,
+        step: i64,
+        judge: impl FnOnce(&mut OnlineRun) -> Result<Judgement>,
+    ) -> Result<Judgement> {
         let last = self.by_name.get(stream).and_then(OnlineRun::last_step);
         let back = last.filter(|&last| last >= step).map(|_| Back::Before(step));
         let n_others = self.n_with_images(stream, back)?;
@@ -103,7 +121,7 @@ impl Streams {
         let rate = self.settings.params.one_step_ahead.false_alarm_rate / (n_others + 1) as f64;
         let run = self.by_name.get_mut(stream).expect("it is there, or has just begun");
         run.set_false_alarm_rate(rate);
-        let mut judgement = match run.judge(step, image) {
+        let mut judgement = match judge(run) {
             Ok(judgement) => judgement,
             Err(error) => {
                 if is_new {
@@ -121,6 +139,11 @@ impl Streams {
     /// As [`OnlineRun::heat_map`], of the image that the stream has judged last.
     pub fn heat_map(&self, stream: &str, image: &Decoded) -> Option<HeatMap> {
         self.by_name.get(stream)?.heat_map(image)
+    }
+
+    /// As [`OnlineRun::heat_map_of`], of what the stream has judged last.
+    pub fn heat_map_of(&self, stream: &str, input: &Input) -> Option<HeatMap> {
+        self.by_name.get(stream)?.heat_map_of(input)
     }
 
     /// Forgets the images of all streams with a later step; returns how many.

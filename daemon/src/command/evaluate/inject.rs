@@ -1,29 +1,61 @@
-//! Faults painted into the normal images of the runs: which, where, and whether they were found.
+//! Faults put into the normal images and fields of the runs: which, where, and whether they were found.
 
 use super::watch::{N_JUDGES, Says};
-use anomalyd_models::evaluate::{ColourOrder, Fault, FaultKind, Injected};
-use anomalyd_models::image::{Crop, Decoded};
+use anomalyd_models::evaluate::{ColourOrder, Fault, FaultKind};
+use anomalyd_models::image::{Crop, Input};
 use anomalyd_models::rng::Rng;
 use std::collections::VecDeque;
 
-/// Factors by which values are raised.
-pub(super) const CONTRASTS: [f64; 4] = [1.25, 1.5, 2.0, 4.0];
+/// Factors by which values are raised, where nothing else is asked for.
+const CONTRASTS: [f64; 4] = [1.25, 1.5, 2.0, 4.0];
 
-/// Sizes, in pixels of the file.
-pub(super) const SIZES: [usize; 3] = [300, 1200, 4800];
+/// Sizes, in pixels of the file, or in zones of a raw field's grid, where nothing else is asked for.
+const IMAGE_SIZES: [usize; 3] = [300, 1200, 4800];
+const FIELD_SIZES: [usize; 3] = [12, 50, 200];
 
 /// Images at the start of a run in which nothing is injected: there is no verdict yet.
 pub(super) const N_SPARED: usize = 20;
+
+/// The sorts of faults: every kind with each of these.
+#[derive(Debug, Clone)]
+pub(super) struct Sorts {
+    pub(super) contrasts: Vec<f64>,
+    /// In pixels of the file, or in zones of a raw field's grid.
+    pub(super) sizes: Vec<usize>,
+    /// The sizes are of raw fields.
+    pub(super) are_zones: bool,
+}
+
+impl Sorts {
+    /// What is asked for, or else the usual sorts.
+    pub(super) fn new(contrasts: &[f64], sizes: &[usize], are_zones: bool) -> Self {
+        let usual: &[usize] = if are_zones { &FIELD_SIZES } else { &IMAGE_SIZES };
+        Self {
+            contrasts: if contrasts.is_empty() { CONTRASTS.to_vec() } else { contrasts.to_vec() },
+            sizes: if sizes.is_empty() { usual.to_vec() } else { sizes.to_vec() },
+            are_zones,
+        }
+    }
+}
 
 /// A fault to come.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Injection {
     /// Position of the image among those that may have one.
     at: usize,
-    kind: FaultKind,
+    kind: usize,
     contrast: usize,
     size: usize,
+    fault: Fault,
     seed: u64,
+}
+
+/// An image or a field with a fault.
+pub(super) struct Faulty {
+    pub(super) input: Input,
+    /// Of a field.
+    variable: Option<usize>,
+    region: [usize; 4],
 }
 
 /// What became of faults of one sort.
@@ -37,40 +69,56 @@ pub(super) struct Count {
 }
 
 impl Count {
-    pub(super) fn add(&mut self, other: &Self) {
+    fn add(&mut self, other: &Self) {
         self.n += other.n;
         self.n_placed += other.n_placed;
         self.n_found.iter_mut().zip(other.n_found).for_each(|(sum, n)| *sum += n);
     }
 }
 
-/// All faults to be painted, and the count of those that were found.
+/// All faults to be injected, and the count of those that were found.
 pub(super) struct Plan {
+    pub(super) sorts: Sorts,
     waiting: VecDeque<Injection>,
     /// The position of the next image that may have a fault.
     position: usize,
-    /// By kind, contrast and size.
-    counts: [[[Count; SIZES.len()]; CONTRASTS.len()]; FaultKind::ALL.len()],
+    /// With the kind, contrast and size of each.
+    counts: Vec<([usize; 3], Count)>,
     /// Faults for which no place was found in their image.
     pub(super) n_nowhere: usize,
 }
 
 impl Plan {
     /// Draws `n` faults over `n_images` images, every kind, contrast and size equally often.
-    pub(super) fn new(n: usize, n_images: usize, seed: u64) -> Self {
+    pub(super) fn new(n: usize, n_images: usize, seed: u64, sorts: Sorts) -> Self {
         let mut rng = Rng::new(seed);
-        let (n_kinds, n_contrasts) = (FaultKind::ALL.len(), CONTRASTS.len());
+        let (n_kinds, n_contrasts, n_sizes) =
+            (FaultKind::ALL.len(), sorts.contrasts.len(), sorts.sizes.len());
         let mut waiting: Vec<Injection> = (0..n)
-            .map(|i| Injection {
-                at: rng.below(n_images.max(1)),
-                kind: FaultKind::ALL[i % n_kinds],
-                contrast: i / n_kinds % n_contrasts,
-                size: i / (n_kinds * n_contrasts) % SIZES.len(),
-                seed: rng.next_u64(),
+            .map(|i| {
+                let (kind, contrast, size) =
+                    (i % n_kinds, i / n_kinds % n_contrasts, i / (n_kinds * n_contrasts) % n_sizes);
+                let fault = Fault {
+                    kind: FaultKind::ALL[kind],
+                    contrast: sorts.contrasts[contrast],
+                    n_pixels: sorts.sizes[size],
+                };
+                Injection {
+                    at: rng.below(n_images.max(1)),
+                    kind,
+                    contrast,
+                    size,
+                    fault,
+                    seed: rng.next_u64(),
+                }
             })
             .collect();
         waiting.sort_by_key(|injection| injection.at);
-        Self { waiting: waiting.into(), position: 0, counts: Default::default(), n_nowhere: 0 }
+        let counts = (0..n_kinds)
+            .flat_map(|kind| (0..n_contrasts).flat_map(move |c| (0..n_sizes).map(move |s| [kind, c, s])))
+            .map(|sort| (sort, Count::default()))
+            .collect();
+        Self { sorts, waiting: waiting.into(), position: 0, counts, n_nowhere: 0 }
     }
 
     /// The faults of the next image that may have one.
@@ -82,43 +130,51 @@ impl Plan {
     }
 
     /// Counts a fault that was judged.
+    ///
+    /// - `variable`, `region`: where the method says that it is.
     pub(super) fn found(
         &mut self,
         injection: Injection,
-        injected: &Injected,
+        faulty: &Faulty,
         says: Says,
+        variable: Option<usize>,
         region: Option<[usize; 4]>,
     ) {
-        let kind = FaultKind::ALL.iter().position(|kind| *kind == injection.kind).unwrap_or(0);
-        let count = &mut self.counts[kind][injection.contrast][injection.size];
+        let sort = [injection.kind, injection.contrast, injection.size];
+        let Some((_, count)) = self.counts.iter_mut().find(|(other, _)| *other == sort) else { return };
         count.n += 1;
         let is_found = says.map(|says| says == Some(true));
         count.n_found.iter_mut().zip(is_found).for_each(|(n, is_found)| *n += usize::from(is_found));
-        let meets = region.is_some_and(|found| meet(found, injected.region));
+        let meets = variable == faulty.variable && region.is_some_and(|found| meet(found, faulty.region));
         count.n_placed += usize::from(is_found[0] && meets);
     }
 
     /// The sum of the counts for which `wanted` holds of kind, contrast and size.
-    pub(super) fn sum(&self, wanted: impl Fn(usize, usize, usize) -> bool) -> Count {
+    pub(super) fn sum(&self, wanted: impl Fn([usize; 3]) -> bool) -> Count {
         let mut sum = Count::default();
-        for (kind, of_kind) in self.counts.iter().enumerate() {
-            for (contrast, of_contrast) in of_kind.iter().enumerate() {
-                for (size, count) in of_contrast.iter().enumerate() {
-                    if wanted(kind, contrast, size) {
-                        sum.add(count);
-                    }
-                }
-            }
-        }
+        self.counts.iter().filter(|(sort, _)| wanted(*sort)).for_each(|(_, count)| sum.add(count));
         sum
     }
 }
 
 impl Injection {
-    /// Paints the fault; `None` if the image has no place for it.
-    pub(super) fn paint(&self, image: &Decoded, crop: Option<Crop>, order: ColourOrder) -> Option<Injected> {
-        let fault = Fault { kind: self.kind, contrast: CONTRASTS[self.contrast], n_pixels: SIZES[self.size] };
-        fault.paint(image, crop, order, &mut Rng::new(self.seed))
+    /// Puts the fault in; `None` if there is no place for it.
+    pub(super) fn put_into(&self, input: &Input, crop: Option<Crop>, order: ColourOrder) -> Option<Faulty> {
+        let mut rng = Rng::new(self.seed);
+        match input {
+            Input::Image(image) => {
+                let painted = self.fault.paint(image, crop, order, &mut rng)?;
+                Some(Faulty { input: Input::Image(painted.image), variable: None, region: painted.region })
+            }
+            Input::Field(field) => {
+                let faulty = self.fault.multiply(field, &mut rng)?;
+                Some(Faulty {
+                    input: Input::Field(faulty.field),
+                    variable: Some(faulty.variable),
+                    region: faulty.region,
+                })
+            }
+        }
     }
 }
 
@@ -130,11 +186,16 @@ fn meet(a: [usize; 4], b: [usize; 4]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anomalyd_models::image::Field;
+
+    fn usual(n: usize, n_images: usize, seed: u64) -> Plan {
+        Plan::new(n, n_images, seed, Sorts::new(&[], &[], false))
+    }
 
     #[test]
     fn plan_is_balanced_seeded_and_spread_over_the_images() {
         let due = |seed| {
-            let mut plan = Plan::new(480, 50, seed);
+            let mut plan = usual(480, 50, seed);
             (0..50).map(|_| plan.due()).collect::<Vec<_>>()
         };
         let images = due(7);
@@ -150,15 +211,29 @@ mod tests {
 
     #[test]
     fn counts_are_by_kind_contrast_and_size() {
-        let mut plan = Plan::new(1, 1, 0);
+        let mut plan = usual(1, 1, 0);
         let injection = plan.due()[0];
-        let image = Decoded { pixels: ndarray::Array3::zeros((1, 1, 1)), format: "png" };
-        let injected = Injected { image, region: [5, 5, 9, 9], n_changed: 20 };
+        let image =
+            anomalyd_models::image::Decoded { pixels: ndarray::Array3::zeros((1, 1, 1)), format: "png" };
+        let faulty = Faulty { input: Input::Image(image), variable: None, region: [5, 5, 9, 9] };
         let says = [Some(true), Some(false), None, Some(true)];
-        plan.found(injection, &injected, says, Some([9, 0, 20, 5]));
-        plan.found(injection, &injected, says, Some([10, 0, 20, 5]));
-        let sum = plan.sum(|kind, contrast, size| (kind, contrast, size) == (0, 0, 0));
-        assert_eq!((sum.n, sum.n_found, sum.n_placed), (2, [2, 0, 0, 2], 1));
-        assert_eq!(plan.sum(|kind, _, _| kind == 1).n, 0);
+        plan.found(injection, &faulty, says, None, Some([9, 0, 20, 5]));
+        plan.found(injection, &faulty, says, None, Some([10, 0, 20, 5]));
+        plan.found(injection, &faulty, says, Some(1), Some([9, 0, 20, 5]));
+        let sum = plan.sum(|sort| sort == [0, 0, 0]);
+        assert_eq!((sum.n, sum.n_found, sum.n_placed), (3, [3, 0, 0, 3], 1));
+        assert_eq!(plan.sum(|[kind, _, _]| kind == 1).n, 0);
+    }
+
+    #[test]
+    fn sorts_are_those_asked_for_and_a_field_has_the_fault_in_its_values() {
+        let sorts = Sorts::new(&[3.0], &[], true);
+        assert_eq!((sorts.contrasts.as_slice(), sorts.sizes.as_slice()), (&[3.0][..], &FIELD_SIZES[..]));
+        let mut plan = Plan::new(1, 1, 2, sorts);
+        let field = Field::new(&[40, 50], vec![2.0; 2000]).unwrap();
+        let faulty = plan.due()[0].put_into(&Input::Field(field), None, ColourOrder::Brightness).unwrap();
+        let Input::Field(field) = &faulty.input else { panic!("a field stays one") };
+        assert!(field.variable(0).iter().filter(|value| **value == 6.0).count() > 6);
+        assert_eq!(faulty.variable, Some(0));
     }
 }

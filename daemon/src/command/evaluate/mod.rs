@@ -1,5 +1,6 @@
 //! `anomalyd evaluate`: labelled runs, judged as if live; how often the alarm is false, and how soon it is right.
 
+mod figure;
 mod inject;
 mod manifest;
 mod tables;
@@ -12,7 +13,7 @@ use super::{Exit, say};
 use crate::cli::EvaluateArgs;
 use anomalyd_models::evaluate::Baseline;
 use anyhow::{Context, bail, ensure};
-use inject::{N_SPARED, Plan};
+use inject::{N_SPARED, Plan, Sorts};
 use manifest::LabelledRun;
 use std::path::Path;
 use tally::Tally;
@@ -28,6 +29,15 @@ struct Evaluation {
     flipped: Option<[Flipped; 3]>,
     plan: Option<Plan>,
     seed: u64,
+    /// Pixels of the file that show one zone of the simulation's grid, where that is told.
+    pixels_per_zone: Option<f64>,
+}
+
+impl Evaluation {
+    /// The zones of the simulation's grid that so many pixels show.
+    fn zones(&self, n_pixels: usize) -> Option<f64> {
+        self.pixels_per_zone.map(|pixels| n_pixels as f64 / pixels)
+    }
 }
 
 /// What was counted in one run.
@@ -40,7 +50,9 @@ struct RunCount {
 pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<Exit> {
     let config = configured(&args.watch)?;
     let runs = labelled_runs(args)?;
-    let mut plan = args.inject.map(|n| Plan::new(n, n_eligible(&runs), args.seed));
+    let are_zones = runs.iter().flat_map(|run| run.images.first()).any(|image| has_fields(&image.path));
+    let sorts = || Sorts::new(&args.inject_contrasts, &args.inject_sizes, are_zones);
+    let mut plan = args.inject.map(|n| Plan::new(n, n_eligible(&runs), args.seed, sorts()));
     let mut flipped = [Flipped::default(); 3];
     let flips = args.flips.map(|every| every as usize);
     let mut watch = Watch::new(&config)?;
@@ -69,7 +81,11 @@ pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<Exit> {
         flipped: flips.map(|_| flipped),
         plan,
         seed: args.seed,
+        pixels_per_zone: args.pixels_per_zone.filter(|_| !are_zones),
     };
+    if let (Some(path), Some(plan)) = (&args.inject_figure, &evaluation.plan) {
+        write(path, &figure::svg(&evaluation, plan))?;
+    }
     let json =
         || serde_json::to_string_pretty(&tables::json(&evaluation)).context("the figures; this is a bug");
     if args.json.as_deref() == Some(Path::new("-")) {
@@ -83,6 +99,11 @@ pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<Exit> {
         say(format_args!("{line}"));
     }
     Ok(Exit::Success)
+}
+
+/// Whether a file is, by its name, a raw field.
+fn has_fields(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npy"))
 }
 
 /// The runs with the images before them, thinned as asked for.

@@ -1,10 +1,10 @@
 //! The figures as text and as JSON.
 
-use super::inject::{CONTRASTS, Count, SIZES};
-use super::tally::Tally;
+use super::inject::{Count, Sorts};
+use super::tally::{CONFIDENCE, Tally};
 use super::watch::FLIPS;
 use super::{Evaluation, Plan};
-use anomalyd_models::evaluate::FaultKind;
+use anomalyd_models::evaluate::{FaultKind, clopper_pearson};
 use serde_json::{Value, json};
 
 /// The tables, line by line.
@@ -64,53 +64,63 @@ pub(super) fn text(evaluation: &Evaluation) -> Vec<String> {
     lines
 }
 
+/// A count of those found as `found/n percent (bounds)`.
+fn rate(n_found: usize, n: usize) -> String {
+    if n == 0 {
+        return "-".to_owned();
+    }
+    let bounds = clopper_pearson(n_found, n, CONFIDENCE);
+    let percent = |share: f64| 100.0 * share;
+    format!(
+        "{n_found}/{n} {:.0} % ({:.0}-{:.0})",
+        percent(n_found as f64 / n as f64),
+        percent(bounds.low),
+        percent(bounds.high)
+    )
+}
+
 fn injections(lines: &mut Vec<String>, plan: &Plan, evaluation: &Evaluation) {
-    let all = plan.sum(|_, _, _| true);
+    let all = plan.sum(|_| true);
+    let Sorts { contrasts, sizes, are_zones } = &plan.sorts;
     lines.push(String::new());
     lines.push(format!(
-        "{} faults painted into normal images (seed {}), found at once by {}; {} found no place",
+        "{} faults put into normal images (seed {}), found at once by {}, with 95 % intervals; {} found no place",
         all.n, evaluation.seed, evaluation.judges[0], plan.n_nowhere
     ));
     let header = |first: &str, columns: &[String]| {
-        columns.iter().fold(format!("  {first:12}"), |line, column| format!("{line} {column:>16}"))
+        columns.iter().fold(format!("  {first:12}"), |line, column| format!("{line} {column:>24}"))
     };
-    let mut sizes: Vec<String> = SIZES.iter().map(|size| format!("{size} pixels")).collect();
-    sizes.push("all".into());
-    let rate = |n_found: usize, n: usize| {
-        if n == 0 {
-            "-".to_owned()
-        } else {
-            format!("{n_found}/{n} {:>3.0} %", 100.0 * n_found as f64 / n as f64)
-        }
-    };
-    let cell = |count: Count| format!(" {:>16}", rate(count.n_found[0], count.n));
-    let mut table = |first: &str, row: &dyn Fn(usize, usize) -> bool, names: Vec<String>| {
-        lines.push(header(first, &sizes));
+    let cell = |count: Count| format!(" {:>24}", rate(count.n_found[0], count.n));
+    let unit = if *are_zones { "zones" } else { "pixels" };
+    let mut columns: Vec<String> = sizes
+        .iter()
+        .map(|&size| match evaluation.zones(size) {
+            Some(zones) => format!("{size} {unit}, {zones:.0} zones"),
+            None => format!("{size} {unit}"),
+        })
+        .collect();
+    columns.push("all".into());
+    // `at` is the contrast, or the kind, whose place in a sort is `place`.
+    let mut table = |first: &str, place: usize, names: Vec<String>| {
+        lines.push(header(first, &columns));
         for (at, name) in names.into_iter().enumerate() {
             let mut line = format!("  {name:12}");
-            for size in 0..SIZES.len() {
-                line += &cell(plan.sum(|kind, contrast, s| s == size && row(at, kind * 100 + contrast)));
+            for size in 0..sizes.len() {
+                line += &cell(plan.sum(|sort| sort[place] == at && sort[2] == size));
             }
-            lines.push(line + &cell(plan.sum(|kind, contrast, _| row(at, kind * 100 + contrast))));
+            lines.push(line + &cell(plan.sum(|sort| sort[place] == at)));
         }
     };
-    table(
-        "contrast",
-        &|at, code| code % 100 == at,
-        CONTRASTS.iter().map(|contrast| format!("x {contrast}")).collect(),
-    );
-    table(
-        "kind",
-        &|at, code| code / 100 == at,
-        FaultKind::ALL.iter().map(|kind| kind.name().to_owned()).collect(),
-    );
+    let of_contrasts = || contrasts.iter().map(|contrast| format!("x {contrast}")).collect::<Vec<_>>();
+    table("contrast", 1, of_contrasts());
+    table("kind", 0, FaultKind::ALL.iter().map(|kind| kind.name().to_owned()).collect());
     lines.push(format!("  the region reported meets the fault in {}", rate(all.n_placed, all.n_found[0])));
     lines.push(header("contrast", &evaluation.judges));
-    for (at, contrast) in CONTRASTS.iter().enumerate() {
-        let count = plan.sum(|_, contrast, _| contrast == at);
+    for (at, contrast) in of_contrasts().into_iter().enumerate() {
+        let count = plan.sum(|[_, contrast, _]| contrast == at);
         let cells: String =
-            count.n_found.iter().map(|n_found| format!(" {:>16}", rate(*n_found, count.n))).collect();
-        lines.push(format!("  {:12}{cells}", format!("x {contrast}")));
+            count.n_found.iter().map(|n_found| format!(" {:>24}", rate(*n_found, count.n))).collect();
+        lines.push(format!("  {contrast:12}{cells}"));
     }
 }
 
@@ -134,24 +144,47 @@ pub(super) fn json(evaluation: &Evaluation) -> Value {
         object["flips"] = flips.into();
     }
     if let Some(plan) = &evaluation.plan {
-        let mut cells = Vec::new();
-        for (kind, name) in FaultKind::ALL.iter().enumerate() {
-            for (contrast, factor) in CONTRASTS.iter().enumerate() {
-                for (size, pixels) in SIZES.iter().enumerate() {
-                    let count = plan.sum(|k, c, s| (k, c, s) == (kind, contrast, size));
-                    let found: serde_json::Map<String, Value> =
-                        evaluation.judges.iter().cloned().zip(count.n_found.map(Value::from)).collect();
-                    cells.push(json!({
-                        "kind": name.name(), "contrast": factor, "pixels": pixels,
-                        "injected": count.n, "found": found, "region_meets_fault": count.n_placed,
-                    }));
-                }
-            }
-        }
-        object["injections"] =
-            json!({ "seed": evaluation.seed, "without_place": plan.n_nowhere, "counts": cells });
+        object["injections"] = injected(plan, evaluation);
     }
     object
+}
+
+fn injected(plan: &Plan, evaluation: &Evaluation) -> Value {
+    let Sorts { contrasts, sizes, are_zones } = &plan.sorts;
+    let unit = if *are_zones { "zones" } else { "pixels" };
+    let of_judges = |value: &dyn Fn(usize) -> Value| -> serde_json::Map<String, Value> {
+        evaluation.judges.iter().cloned().enumerate().map(|(at, judge)| (judge, value(at))).collect()
+    };
+    let found = |count: &Count| of_judges(&|judge| count.n_found[judge].into());
+    let mut cells = Vec::new();
+    let mut sums = Vec::new();
+    for (contrast, factor) in contrasts.iter().enumerate() {
+        for (size, n) in sizes.iter().enumerate() {
+            for (kind, name) in FaultKind::ALL.iter().enumerate() {
+                let count = plan.sum(|sort| sort == [kind, contrast, size]);
+                cells.push(json!({
+                    "kind": name.name(), "contrast": factor, unit: n,
+                    "injected": count.n, "found": found(&count), "region_meets_fault": count.n_placed,
+                }));
+            }
+            let count = plan.sum(|[_, c, s]| (c, s) == (contrast, size));
+            let bounds = of_judges(&|judge| {
+                let bounds = clopper_pearson(count.n_found[judge], count.n, CONFIDENCE);
+                json!([bounds.low, bounds.high])
+            });
+            let mut sum = json!({
+                "contrast": factor, unit: n, "injected": count.n, "found": found(&count), "bounds": bounds,
+                "region_meets_fault": count.n_placed,
+            });
+            if let Some(zones) = evaluation.zones(*n) {
+                sum["zones"] = zones.into();
+            }
+            sums.push(sum);
+        }
+    }
+    json!({
+        "seed": evaluation.seed, "without_place": plan.n_nowhere, "by_contrast_and_size": sums, "counts": cells,
+    })
 }
 
 fn of_judge(judge: &str, tally: &Tally) -> Value {

@@ -4,7 +4,7 @@ use super::watch::Judged;
 use anomalyd_models::evaluate::{Interval, clopper_pearson};
 
 /// Confidence of the intervals.
-const CONFIDENCE: f64 = 0.95;
+pub(super) const CONFIDENCE: f64 = 0.95;
 
 /// What one judge said of the images of a run, or of several.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -7,8 +7,8 @@ use super::inject::{N_SPARED, Plan};
 use super::manifest::{Labelled, LabelledRun};
 use crate::command::recorded::{new_run, take};
 use crate::config::Config;
-use anomalyd_models::evaluate::{Baseline, ColourOrder};
-use anomalyd_models::image::{Crop, Decoded};
+use anomalyd_models::evaluate::{Baseline, ColourOrder, FieldRange};
+use anomalyd_models::image::{Crop, Decoded, Field, Input};
 use anomalyd_models::online::{OnlineRun, ScalarRun};
 use anomalyd_models::{Error, Judgement, Label};
 use anyhow::Context;
@@ -45,11 +45,19 @@ pub(super) struct Flipped {
 pub(super) struct Watch<'a> {
     config: &'a Config,
     run: OnlineRun,
-    order: Option<ColourOrder>,
+    /// What the baselines measure by; it follows from the first image or field.
+    ruler: Option<Ruler>,
     /// The baselines before each image.
     baselines: Vec<[ScalarRun; 3]>,
     images: Vec<Labelled>,
     judged: Vec<Judged>,
+}
+
+/// What the baselines measure by.
+#[derive(Debug, Clone, Copy)]
+enum Ruler {
+    Colours(ColourOrder),
+    Range(FieldRange),
 }
 
 /// What is tried beside the images themselves.
@@ -65,8 +73,8 @@ impl<'a> Watch<'a> {
         Ok(Self {
             config,
             run: new_run(config)?,
-            order: None,
-            baselines: vec![Baseline::ALL.map(Baseline::new_run)],
+            ruler: None,
+            baselines: Vec::new(),
             images: Vec::new(),
             judged: Vec::new(),
         })
@@ -110,18 +118,27 @@ impl<'a> Watch<'a> {
 
     fn judge_next(&mut self, labelled: &Labelled, trials: &mut Trials<'_>) -> anyhow::Result<()> {
         let place = || labelled.path.display().to_string();
-        let image = take(&labelled.path, self.config).with_context(place)?.image;
-        let crop = self.config.preprocess.crop;
-        let order = *self.order.get_or_insert_with(|| ColourOrder::of(&image, crop));
-        if !labelled.is_anomalous {
-            self.try_others(labelled.step, &image, order, trials).with_context(place)?;
+        let input = take(&labelled.path, self.config).with_context(place)?.input;
+        if self.baselines.is_empty() {
+            let ruler = match &input {
+                Input::Image(image) => Ruler::Colours(ColourOrder::of(image, self.config.preprocess.crop)),
+                Input::Field(field) => Ruler::Range(FieldRange::of(field)),
+            };
+            self.ruler = Some(ruler);
+            self.baselines.push(Baseline::ALL.map(|baseline| match ruler {
+                Ruler::Colours(_) => baseline.new_run(),
+                Ruler::Range(range) => baseline.new_run_of_fields(range),
+            }));
         }
-        let judgement = self.run.judge(labelled.step, &image).with_context(place)?;
-        let values = Baseline::values(&image, crop, order);
+        if !labelled.is_anomalous {
+            self.try_others(labelled.step, &input, trials).with_context(place)?;
+        }
+        let judgement = self.run.judge_input(labelled.step, &input).with_context(place)?;
+        let values = self.values(&input);
         let says = self.says(&judgement, &values);
         if says[0] == Some(true) && !labelled.is_anomalous {
             self.run.rewind(before(labelled.step)).with_context(place)?;
-            self.run.judge(labelled.step, &image).with_context(place)?;
+            self.run.judge_input(labelled.step, &input).with_context(place)?;
         }
         let mut baselines = self.newest().clone();
         for ((baseline, value), says) in baselines.iter_mut().zip(values).zip(&says[1..]) {
@@ -136,29 +153,32 @@ impl<'a> Watch<'a> {
     }
 
     /// Judges injected and flipped images in place of the next one, each from the state before it.
-    fn try_others(
-        &mut self,
-        step: i64,
-        image: &Decoded,
-        order: ColourOrder,
-        trials: &mut Trials<'_>,
-    ) -> anyhow::Result<()> {
+    fn try_others(&mut self, step: i64, input: &Input, trials: &mut Trials<'_>) -> anyhow::Result<()> {
         let crop = self.config.preprocess.crop;
+        let order = match self.ruler {
+            Some(Ruler::Colours(order)) => order,
+            _ => ColourOrder::Brightness,
+        };
         if let Some(plan) = trials.plan.as_mut().filter(|_| self.images.len() >= N_SPARED) {
             for injection in plan.due() {
-                let Some(injected) = injection.paint(image, crop, order) else {
+                let Some(faulty) = injection.put_into(input, crop, order) else {
                     plan.n_nowhere += 1;
                     continue;
                 };
-                let judgement = self.peek(step, &injected.image)?;
-                let says = self.says(&judgement, &Baseline::values(&injected.image, crop, order));
-                plan.found(injection, &injected, says, judgement.region);
+                let judgement = self.peek(step, &faulty.input)?;
+                let says = self.says(&judgement, &self.values(&faulty.input));
+                let variable = judgement.field.and_then(|field| field.variable);
+                plan.found(injection, &faulty, says, variable, judgement.region);
             }
         }
         let position = self.images.len() + 1;
         if trials.flips.is_some_and(|every| position.is_multiple_of(every)) {
             for (flip, count) in trials.flipped.iter_mut().enumerate() {
-                let judgement = self.peek(step, &flipped(image, crop, flip))?;
+                let flipped = match input {
+                    Input::Image(image) => Input::Image(flipped(image, crop, flip)),
+                    Input::Field(field) => Input::Field(flipped_field(field, flip)?),
+                };
+                let judgement = self.peek(step, &flipped)?;
                 if judgement.verdict.label != Label::Unknown {
                     count.n += 1;
                     count.n_normal += usize::from(!is_alarm(&judgement));
@@ -169,10 +189,22 @@ impl<'a> Watch<'a> {
     }
 
     /// Judges an image without a trace.
-    fn peek(&mut self, step: i64, image: &Decoded) -> anyhow::Result<Judgement> {
-        let judgement = self.run.judge(step, image)?;
+    fn peek(&mut self, step: i64, input: &Input) -> anyhow::Result<Judgement> {
+        let judgement = self.run.judge_input(step, input)?;
         self.run.rewind(before(step))?;
         Ok(judgement)
+    }
+
+    /// What the baselines see.
+    fn values(&self, input: &Input) -> [f64; 3] {
+        match (input, self.ruler) {
+            (Input::Image(image), Some(Ruler::Colours(order))) => {
+                Baseline::values(image, self.config.preprocess.crop, order)
+            }
+            (Input::Field(field), Some(Ruler::Range(range))) => Baseline::values_of_field(field, range),
+            // A run has either images or fields; the other kind has been refused before.
+            _ => [0.0; 3],
+        }
     }
 
     fn newest(&self) -> &[ScalarRun; 3] {
@@ -215,6 +247,20 @@ fn flipped(image: &Decoded, crop: Option<Crop>, flip: usize) -> Decoded {
     out
 }
 
+/// The field with its grid flipped, all variables alike.
+fn flipped_field(field: &Field, flip: usize) -> anyhow::Result<Field> {
+    let [variables, rows, columns] = field.shape();
+    let mut values = Vec::with_capacity(variables * rows * columns);
+    for variable in 0..variables {
+        for row in 0..rows {
+            let row = if flip == 0 { row } else { rows - 1 - row };
+            let line = &field.variable(variable)[row * columns..][..columns];
+            if flip == 1 { values.extend(line) } else { values.extend(line.iter().rev()) }
+        }
+    }
+    Ok(Field::new(&field.shape(), values)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,5 +275,8 @@ mod tests {
         assert_eq!(rows(0), [0, 1, 2, 3, 13, 12, 11, 10, 23, 22, 21, 20]);
         assert_eq!(rows(1), [0, 1, 2, 3, 20, 21, 22, 23, 10, 11, 12, 13]);
         assert_eq!(rows(2), [0, 1, 2, 3, 23, 22, 21, 20, 13, 12, 11, 10]);
+        let field = Field::new(&[8, 9], (0..72).map(f64::from).collect()).unwrap();
+        let corner = |flip| flipped_field(&field, flip).unwrap().variable(0)[0];
+        assert_eq!([corner(0), corner(1), corner(2)], [8.0, 63.0, 71.0]);
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn page(replayed: &Replayed, summary: &Summary) -> String {
 }
 
 /// Letters that mean something in HTML are written otherwise.
-pub(super) fn escaped(text: &str) -> String {
+pub(in crate::command) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {
@@ -103,7 +103,10 @@ fn charts(out: &mut String, lines: &[Line]) {
 }
 
 fn pictures(out: &mut String, replayed: &Replayed, summary: &Summary) {
-    out.push_str("<section><h2>Alarmed images</h2>\n");
+    out.push_str(
+        "<section><h2>Alarmed images</h2>\n<p>Left the image as judged, with the region that the score comes from; right its heat map: \
+         orange is a place as surprising as the image has to be for an alarm, white twice as surprising or more.</p>\n",
+    );
     if replayed.pictures.len() < summary.n_anomalous {
         let _ = writeln!(
             out,
@@ -118,18 +121,17 @@ fn pictures(out: &mut String, replayed: &Replayed, summary: &Summary) {
         else {
             continue;
         };
-        let Picture { size: [rows, columns], png, .. } = picture;
+        let Picture { size: [rows, columns], png, heat_map, region, .. } = picture;
         let p = line.p_value.map_or_else(String::new, |p| format!(", p = {p:.1e}"));
         let _ = write!(
             out,
-            "<figure><svg viewBox=\"0 0 {columns} {rows}\" role=\"img\" aria-label=\"Image of step {}; {}\">\
+            "<figure><div class=\"pair\"><svg viewBox=\"0 0 {columns} {rows}\" role=\"img\" aria-label=\"Image of step {}; {}\">\
              <image width=\"{columns}\" height=\"{rows}\" href=\"data:image/png;base64,{}\"/>",
             line.step,
             line.place(),
             base64(png)
         );
-        if let Some(region) = line.region {
-            let [left, top, width, height] = picture.place(region);
+        if let Some([left, top, width, height]) = region {
             for class in ["halo", "region"] {
                 let _ = write!(
                     out,
@@ -137,12 +139,18 @@ fn pictures(out: &mut String, replayed: &Replayed, summary: &Summary) {
                 );
             }
         }
-        let _ = writeln!(
-            out,
-            "</svg><figcaption>step {}{p}<br>{}</figcaption></figure>",
-            line.step,
-            line.place()
-        );
+        out.push_str("</svg>");
+        if let Some(heat_map) = heat_map {
+            let _ = write!(
+                out,
+                "<svg viewBox=\"0 0 {columns} {rows}\" role=\"img\" aria-label=\"Heat map of step {}\">\
+                 <image width=\"{columns}\" height=\"{rows}\" href=\"data:image/png;base64,{}\"/></svg>",
+                line.step,
+                base64(heat_map)
+            );
+        }
+        let _ =
+            writeln!(out, "</div><figcaption>step {}{p}; {}</figcaption></figure>", line.step, line.place());
     }
     out.push_str("</div></section>\n");
 }

@@ -10,17 +10,15 @@ use super::recorded::{Timings, configured, method_name, new_run, steps_of, take,
 use super::{Exit, say};
 use crate::cli::{OnAlarm, ReplayArgs};
 use crate::config::Config;
-use anomalyd_models::image::Decoded;
-use anomalyd_models::online::OnlineRun;
+use anomalyd_models::image::{Crop, Input};
+use anomalyd_models::online::{HeatMap, OnlineRun};
 use anomalyd_models::{Judgement, Label};
 use anyhow::{bail, ensure};
-use picture::Picture;
+pub(super) use html::escaped;
+use picture::{Part, Picture};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-
-/// Pictures kept for the report; the first of each event goes before.
-const MAX_PICTURES: usize = 60;
 
 /// What is said of one image.
 #[derive(Debug, Clone, Serialize)]
@@ -33,8 +31,12 @@ struct Line {
     threshold: Option<f64>,
     p_value: Option<f64>,
     false_alarm_rate: Option<f64>,
-    /// First row, first column, last row, last column, in pixels of the file.
+    /// First row, first column, last row, last column, in pixels of the file, or in zones of a variable's grid.
     region: Option<[usize; 4]>,
+    /// Of a field, the variable that the region lies in, counted from 0.
+    variable: Option<usize>,
+    /// Of a field, the number of values that are NaN or infinite.
+    not_finite: usize,
     /// Images that the run remembers after this one.
     pool: Option<usize>,
     /// Alarms without a normal image between them are one event, counted from 1.
@@ -49,8 +51,6 @@ struct Line {
 struct Replayed {
     lines: Vec<Line>,
     pictures: Vec<Picture>,
-    /// Height and width of the first image.
-    size: Option<[usize; 2]>,
     wall: Duration,
 }
 
@@ -108,7 +108,7 @@ fn replay(
 ) -> anyhow::Result<Replayed> {
     let mut run = new_run(config)?;
     let start = Instant::now();
-    let mut replayed = Replayed { lines: Vec::new(), pictures: Vec::new(), size: None, wall: Duration::ZERO };
+    let mut replayed = Replayed { lines: Vec::new(), pictures: Vec::new(), wall: Duration::ZERO };
     let (mut n_events, mut in_event) = (0, false);
     let mut show = Show::new();
     for (done, (step, path)) in images.iter().enumerate() {
@@ -120,21 +120,19 @@ fn replay(
                 replayed.lines.push(line);
                 continue;
             }
-            Ok((judgement, image)) => {
+            Ok((judgement, input)) => {
                 line.tell(&judgement);
-                let (rows, columns, _) = image.pixels.dim();
-                replayed.size.get_or_insert([rows, columns]);
                 let is_alarm = judgement.verdict.label == Label::Anomalous;
                 if is_alarm {
                     n_events += usize::from(!in_event);
                     line.event = Some(n_events);
                     if with_pictures {
-                        let picture = Picture::of(&image, config.preprocess.crop, *step, !in_event)?;
-                        picture::keep(&mut replayed.pictures, picture, MAX_PICTURES);
+                        let picture = pictured(&run, *step, &input, &judgement, config.preprocess.crop)?;
+                        picture::keep(&mut replayed.pictures, Picture { is_first: !in_event, ..picture });
                     }
                     if on_alarm == OnAlarm::Rewind {
                         run.rewind(step.saturating_sub(1))?;
-                        let again = run.judge(*step, &image)?;
+                        let again = run.judge_input(*step, &input)?;
                         line.accepted_after_rewind = again.verdict.label != Label::Anomalous;
                         line.pool = again.pool.map(|pool| pool.size);
                     }
@@ -155,16 +153,39 @@ fn judged(
     path: &Path,
     config: &Config,
     timings: &mut Timings,
-) -> anyhow::Result<(Judgement, Decoded)> {
+) -> anyhow::Result<(Judgement, Input)> {
     let taken = take(path, config)?;
     let start = Instant::now();
-    let judgement = run.judge(step, &taken.image)?;
+    let judgement = run.judge_input(step, &taken.input)?;
     *timings = Timings {
         read: taken.read.as_secs_f64(),
         decode: taken.decode.as_secs_f64(),
         judge: start.elapsed().as_secs_f64(),
     };
-    Ok((judgement, taken.image))
+    Ok((judgement, taken.input))
+}
+
+/// The pictures of an image or a field just judged.
+fn pictured(
+    run: &OnlineRun,
+    step: i64,
+    input: &Input,
+    judgement: &Judgement,
+    crop: Option<Crop>,
+) -> anyhow::Result<Picture> {
+    let (crop, above) = match input {
+        Input::Image(_) => (crop, 0),
+        // The variables lie below each other.
+        Input::Field(field) => {
+            (None, judgement.field.and_then(|facts| facts.variable).unwrap_or(0) * field.shape()[1])
+        }
+    };
+    let region =
+        judgement.region.map(|[row0, column0, row1, column1]| [above + row0, column0, above + row1, column1]);
+    let map = run.heat_map_of(input);
+    let image = run.picture(step, input)?;
+    let part = Part::of(&image.pixels, crop);
+    Ok(Picture::of(&part, step, map.as_ref().map(HeatMap::pixels), region)?)
 }
 
 impl Line {
@@ -178,6 +199,8 @@ impl Line {
             p_value: None,
             false_alarm_rate: None,
             region: None,
+            variable: None,
+            not_finite: 0,
             pool: None,
             event: None,
             accepted_after_rewind: false,
@@ -199,6 +222,8 @@ impl Line {
         self.p_value = judgement.p_value;
         self.false_alarm_rate = judgement.false_alarm_rate;
         self.region = judgement.region;
+        self.variable = judgement.field.and_then(|field| field.variable);
+        self.not_finite = judgement.field.map_or(0, |field| field.n_not_finite);
         self.pool = judgement.pool.map(|pool| pool.size);
     }
 
@@ -215,9 +240,15 @@ impl Line {
 
     /// `rows A to B, columns C to D`, where there is a region.
     fn place(&self) -> String {
-        self.region.map_or_else(String::new, |[row0, column0, row1, column1]| {
-            format!("rows {row0} to {row1}, columns {column0} to {column1}")
-        })
+        let Some([row0, column0, row1, column1]) = self.region else { return String::new() };
+        let mut words = format!("rows {row0} to {row1}, columns {column0} to {column1}");
+        if let Some(variable) = self.variable.filter(|&variable| variable > 0) {
+            words.push_str(&format!(" of variable {variable}"));
+        }
+        if self.not_finite > 0 {
+            words.push_str(&format!(", {} values NaN or infinite", self.not_finite));
+        }
+        words
     }
 }
 
