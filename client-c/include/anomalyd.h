@@ -98,6 +98,12 @@ typedef enum anomalyd_label {
     ANOMALYD_UNKNOWN = 2 /**< no verdict: a young model (status ANOMALYD_OK), or any other status */
 } anomalyd_label;
 
+/** Type of the values of a field. */
+typedef enum anomalyd_dtype {
+    ANOMALYD_F32 = 4, /**< float */
+    ANOMALYD_F64 = 8  /**< double */
+} anomalyd_dtype;
+
 /** What to do when a call ends without ANOMALYD_OK. */
 typedef enum anomalyd_policy {
     ANOMALYD_FAIL_OPEN = 0,  /**< go on */
@@ -220,6 +226,31 @@ ANOMALYD_API void anomalyd_close(anomalyd_client *client);
  */
 ANOMALYD_API anomalyd_status anomalyd_classify(anomalyd_client *client, int64_t step, const char *path,
                                                anomalyd_verdict *verdict);
+
+/**
+ * Asks whether a raw field of one time step is normal, and waits for the verdict, as anomalyd_classify() does.
+ *
+ * The field is judged on its own grid, of `rows x columns` zones or of `variables x rows x columns`. A NaN or an
+ * infinity anywhere in it is anomalous at once. Needs a run, which then has fields of one shape and no images.
+ *
+ * The values are only read during the call; the whole of them travels to the daemon, which limits a request
+ * (sockets.max_message_bytes, 64 MiB by default).
+ *
+ * @param values     The values, contiguous, the last extent the fastest.
+ * @param dtype      ANOMALYD_F32 or ANOMALYD_F64.
+ * @param n_extents  Number of extents, 1 to 4; extents of 1 do not count, of the others the daemon wants two or three.
+ * @param extents    [n_extents], the slowest first: rows, columns, or variables, rows, columns; at least 8 rows and
+ *                   columns, at most 16 variables.
+ * @param verdict    As for anomalyd_classify().
+ *
+ * @retval ANOMALYD_UNSUPPORTED  another shape than those above or than the run's
+ * @retval ANOMALYD_TOO_LARGE    more bytes than the daemon takes
+ *
+ * Any other status is as for anomalyd_classify().
+ */
+ANOMALYD_API anomalyd_status anomalyd_classify_field(anomalyd_client *client, int64_t step, const void *values,
+                                                     anomalyd_dtype dtype, int n_extents, const size_t *extents,
+                                                     anomalyd_verdict *verdict);
 
 /**
  * Asks as anomalyd_classify() does, but returns as soon as the request is sent, usually in microseconds.

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -134,6 +135,45 @@ static anomalyd_status set_path(anomalyd_client *client, const char *path)
     return ANOMALYD_OK;
 }
 
+/* Puts a field into the request, its extents as the option that travels. */
+static anomalyd_status set_field(anomalyd_client *client, const void *values, anomalyd_dtype dtype, int n_extents,
+                                 const size_t *extents)
+{
+    static const uint16_t one = 1;
+    anomalyd_request *request = &client->exchange.request;
+    size_t length = dtype == ANOMALYD_F32 ? 4 : 8, used;
+    int idx;
+
+    if (*(const unsigned char *)&one != 1)
+        return anomalyd_problem_set(&client->problem, ANOMALYD_INVALID,
+                                    "values travel with the lowest byte first, and this machine has it last: hand "
+                                    "over a path");
+    if (values == NULL || extents == NULL)
+        return anomalyd_problem_set(&client->problem, ANOMALYD_INVALID, "the field's %s are NULL",
+                                    values == NULL ? "values" : "extents");
+    if (dtype != ANOMALYD_F32 && dtype != ANOMALYD_F64)
+        return anomalyd_problem_set(&client->problem, ANOMALYD_INVALID,
+                                    "dtype is %d, expected ANOMALYD_F32 or ANOMALYD_F64", (int)dtype);
+    if (n_extents < 1 || n_extents > 4)
+        return anomalyd_problem_set(&client->problem, ANOMALYD_INVALID, "the field has %d extents, expected 1 to 4",
+                                    n_extents);
+    used = (size_t)snprintf(request->shape, sizeof request->shape, "shape=");
+    for (idx = 0; idx < n_extents; ++idx) {
+        if (extents[idx] < 1 || extents[idx] > 999999999 || length > SIZE_MAX / extents[idx])
+            return anomalyd_problem_set(&client->problem, ANOMALYD_INVALID,
+                                        "extent %d of the field is %lu, expected 1 to 999999999, and a size in "
+                                        "memory",
+                                        idx + 1, (unsigned long)extents[idx]);
+        length *= extents[idx];
+        used += (size_t)snprintf(request->shape + used, sizeof request->shape - used, "%s%lu", idx > 0 ? "x" : "",
+                                 (unsigned long)extents[idx]);
+    }
+    request->dtype = dtype == ANOMALYD_F32 ? "dtype=f32" : "dtype=f64";
+    request->values = values;
+    request->values_length = length;
+    return ANOMALYD_OK;
+}
+
 /* Sends a command that has no verdict and waits for its status. */
 static anomalyd_status command(anomalyd_client *client, anomalyd_command word, int64_t step)
 {
@@ -173,6 +213,31 @@ anomalyd_status anomalyd_classify(anomalyd_client *client, int64_t step, const c
         client->exchange.request.command = ANOMALYD_COMMAND_CLASSIFY;
         anomalyd_exchange_begin(client, step);
         return conclude(client, anomalyd_exchange_drive(client, ANOMALYD_UNTIL_DONE, verdict), verdict);
+    }
+    verdict->status = status;
+    return status;
+}
+
+anomalyd_status anomalyd_classify_field(anomalyd_client *client, int64_t step, const void *values, anomalyd_dtype dtype,
+                                        int n_extents, const size_t *extents, anomalyd_verdict *verdict)
+{
+    anomalyd_status status;
+
+    if (verdict == NULL)
+        return check_client(client) != ANOMALYD_OK
+                   ? ANOMALYD_INVALID
+                   : anomalyd_problem_set(&client->problem, ANOMALYD_INVALID, "verdict is NULL");
+    no_verdict(client, step, verdict);
+    status = check_run(client, "judging a field");
+    if (status == ANOMALYD_OK)
+        status = set_field(client, values, dtype, n_extents, extents);
+    if (status == ANOMALYD_OK) {
+        client->submit_failure = (anomalyd_status)0;
+        client->exchange.request.command = ANOMALYD_COMMAND_CLASSIFY_FIELD;
+        anomalyd_exchange_begin(client, step);
+        status = anomalyd_exchange_drive(client, ANOMALYD_UNTIL_DONE, verdict);
+        client->exchange.request.values = NULL;
+        return conclude(client, status, verdict);
     }
     verdict->status = status;
     return status;

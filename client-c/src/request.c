@@ -7,23 +7,31 @@
 #include <string.h>
 #include <zmq.h>
 
-#define MAX_FRAMES 10
+#define MAX_FRAMES 12
 
-/* Frames to be sent; the strings must outlive it. */
+/* Frames to be sent; the bytes must outlive it. */
 typedef struct frame_list {
-    const char *frames[MAX_FRAMES];
+    const void *frames[MAX_FRAMES];
+    size_t lengths[MAX_FRAMES];
     size_t n_frames;
 } frame_list;
 
+static void add_bytes(frame_list *list, const void *bytes, size_t length)
+{
+    list->frames[list->n_frames] = bytes;
+    list->lengths[list->n_frames++] = length;
+}
+
 static void add(frame_list *list, const char *frame)
 {
-    list->frames[list->n_frames++] = frame;
+    add_bytes(list, frame, strlen(frame));
 }
 
 static const char *command_word(anomalyd_command command)
 {
     switch (command) {
     case ANOMALYD_COMMAND_CLASSIFY:
+    case ANOMALYD_COMMAND_CLASSIFY_FIELD:
         return "CLASSIFY";
     case ANOMALYD_COMMAND_REWIND:
         return "REWIND";
@@ -40,9 +48,8 @@ static anomalyd_sending send_frames(const frame_list *list, void *socket)
     size_t idx;
 
     for (idx = 0; idx < list->n_frames; ++idx) {
-        const char *frame = list->frames[idx];
         int flags = ZMQ_DONTWAIT | (idx + 1 < list->n_frames ? ZMQ_SNDMORE : 0);
-        while (zmq_send(socket, frame, strlen(frame), flags) < 0) {
+        while (zmq_send(socket, list->frames[idx], list->lengths[idx], flags) < 0) {
             if (zmq_errno() == EINTR)
                 continue;
             return idx == 0 && zmq_errno() == EAGAIN ? ANOMALYD_SENDING_AGAIN : ANOMALYD_SENDING_FAILURE;
@@ -55,8 +62,11 @@ anomalyd_sending anomalyd_request_send(const anomalyd_request *request, const ch
                                        bool want_heatmap, long deadline_ms, void *socket)
 {
     char deadline[24], step[24], model_option[ANOMALYD_MAX_MODEL + 8];
-    frame_list list = {{NULL}, 0};
+    frame_list list;
+    bool is_path = request->command == ANOMALYD_COMMAND_CLASSIFY;
+    bool is_field = request->command == ANOMALYD_COMMAND_CLASSIFY_FIELD;
 
+    list.n_frames = 0;
     (void)snprintf(deadline, sizeof deadline, "%ld", deadline_ms);
     (void)snprintf(step, sizeof step, "%" PRId64, request->step);
     add(&list, "ANOM1");
@@ -71,9 +81,17 @@ anomalyd_sending anomalyd_request_send(const anomalyd_request *request, const ch
         add(&list, "label");
         add(&list, request->subject);
     }
-    if (request->command == ANOMALYD_COMMAND_CLASSIFY) {
+    if (is_path) {
         add(&list, "path");
         add(&list, request->subject);
+    }
+    if (is_field) {
+        add(&list, "field");
+        add_bytes(&list, request->values, request->values_length);
+        add(&list, request->shape);
+        add(&list, request->dtype);
+    }
+    if (is_path || is_field) {
         if (*model != '\0') {
             (void)snprintf(model_option, sizeof model_option, "model=%s", model);
             add(&list, model_option);

@@ -7,6 +7,7 @@
 
 typedef enum anomalyd_command {
     ANOMALYD_COMMAND_CLASSIFY,
+    ANOMALYD_COMMAND_CLASSIFY_FIELD,
     ANOMALYD_COMMAND_REWIND,
     ANOMALYD_COMMAND_LABEL,
     ANOMALYD_COMMAND_PING
@@ -18,6 +19,11 @@ typedef struct anomalyd_request {
     char id[65];
     int64_t step;
     char subject[ANOMALYD_MAX_PATH + 1];
+    /* Of a field; the caller's values, so only during its call. */
+    const void *values;
+    size_t values_length;
+    char shape[64];
+    const char *dtype;
 } anomalyd_request;
 
 typedef enum anomalyd_sending {

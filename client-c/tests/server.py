@@ -91,7 +91,7 @@ class Server:
         if self.options.log:
             with open(self.options.log, "ab") as log:
                 log.write(b" ".join(frame.hex().encode() or b"-" for frame in request) + b"\n")
-        if command == b"CLASSIFY":
+        if command == b"CLASSIFY" and request[6] == b"path":
             _, name, *argument = request[7].decode(errors="replace").split("/")
             getattr(self, "on_" + name, self.on_echo)(*argument)
         elif command == b"PING" and self.armed:

@@ -18,7 +18,7 @@
 module anomalyd
    use, intrinsic :: iso_c_binding, only: c_associated, c_char, c_double, c_f_pointer, c_int, c_int32_t, c_int64_t, c_loc, &
                                           c_null_char, c_null_ptr, c_ptr, c_size_t, c_sizeof
-   use, intrinsic :: iso_fortran_env, only: int32, int64, int8, real64
+   use, intrinsic :: iso_fortran_env, only: int32, int64, int8, real32, real64
    implicit none
    private
 
@@ -103,6 +103,8 @@ module anomalyd
       procedure :: close => client_close
       procedure :: is_open => client_is_open
       generic :: classify => classify_int32, classify_int64
+      generic :: classify_field => field2_real32, field2_real64, field3_real32, field3_real64, &
+         field2_real32_int32, field2_real64_int32, field3_real32_int32, field3_real64_int32
       generic :: submit => submit_int32, submit_int64
       procedure :: poll => client_poll
       procedure :: wait => client_wait
@@ -112,6 +114,8 @@ module anomalyd
       procedure :: detail => client_detail
       procedure :: heatmap => client_heatmap
       procedure, private :: classify_int32, classify_int64, submit_int32, submit_int64
+      procedure, private :: field2_real32, field2_real64, field3_real32, field3_real64
+      procedure, private :: field2_real32_int32, field2_real64_int32, field3_real32_int32, field3_real64_int32
       procedure, private :: rewind_int32, rewind_int64, label_int32, label_int64
       procedure, private :: copy_closed
       generic :: assignment(=) => copy_closed
@@ -156,6 +160,18 @@ module anomalyd
          type(anomalyd_c_verdict), intent(out) :: verdict
          integer(c_int) :: status
       end function c_classify
+
+      function c_classify_field(client, step, values, dtype, n_extents, extents, verdict) &
+         bind(c, name='anomalyd_classify_field') result(status)
+         import :: c_int, c_int64_t, c_ptr, c_size_t, anomalyd_c_verdict
+         type(c_ptr), value :: client
+         integer(c_int64_t), value :: step
+         type(c_ptr), value :: values
+         integer(c_int), value :: dtype, n_extents
+         integer(c_size_t), intent(in) :: extents(*)
+         type(anomalyd_c_verdict), intent(out) :: verdict
+         integer(c_int) :: status
+      end function c_classify_field
 
       function c_submit(client, step, path) bind(c, name='anomalyd_submit') result(status)
          import :: c_char, c_int, c_int64_t, c_ptr
@@ -376,6 +392,136 @@ contains
 
       call classify_int64(self, int(step, int64), path, verdict, stat, errmsg)
    end subroutine classify_int32
+
+   !> Ask whether a raw field of one time step is normal, and wait for the verdict: `values(nx, ny)`, or `values(nx, ny, nvar)` for
+   !> several variables on one grid, of either real kind; at least 8 x 8 zones, at most 16 variables. A NaN or an infinity is
+   !> anomalous at once. Needs a run, which then has fields of one shape and no images.
+   !>
+   !> The first index, Fortran's fastest, is the column of the daemon's box and heat map, the second the row, both counted from 0
+   !> there. An array section that is not contiguous is copied.
+   !>
+   !>     call watch%classify_field(step, density(1:nx, 1:ny), verdict)
+   subroutine field2_real64(self, step, values, verdict, stat, errmsg)
+      class(anomalyd_client), intent(in) :: self
+      integer(int64), intent(in) :: step
+      real(real64), intent(in), contiguous, target :: values(:, :)
+      type(anomalyd_verdict), intent(out) :: verdict
+      integer, intent(out), optional :: stat
+      character(*), intent(inout), optional :: errmsg
+      type(c_ptr) :: address
+
+      address = c_null_ptr
+      if (size(values) > 0) address = c_loc(values)
+      call ask_about(self, step, address, 8, shape(values), verdict, stat, errmsg)
+   end subroutine field2_real64
+
+   subroutine field2_real32(self, step, values, verdict, stat, errmsg)
+      class(anomalyd_client), intent(in) :: self
+      integer(int64), intent(in) :: step
+      real(real32), intent(in), contiguous, target :: values(:, :)
+      type(anomalyd_verdict), intent(out) :: verdict
+      integer, intent(out), optional :: stat
+      character(*), intent(inout), optional :: errmsg
+      type(c_ptr) :: address
+
+      address = c_null_ptr
+      if (size(values) > 0) address = c_loc(values)
+      call ask_about(self, step, address, 4, shape(values), verdict, stat, errmsg)
+   end subroutine field2_real32
+
+   subroutine field3_real64(self, step, values, verdict, stat, errmsg)
+      class(anomalyd_client), intent(in) :: self
+      integer(int64), intent(in) :: step
+      real(real64), intent(in), contiguous, target :: values(:, :, :)
+      type(anomalyd_verdict), intent(out) :: verdict
+      integer, intent(out), optional :: stat
+      character(*), intent(inout), optional :: errmsg
+      type(c_ptr) :: address
+
+      address = c_null_ptr
+      if (size(values) > 0) address = c_loc(values)
+      call ask_about(self, step, address, 8, shape(values), verdict, stat, errmsg)
+   end subroutine field3_real64
+
+   subroutine field3_real32(self, step, values, verdict, stat, errmsg)
+      class(anomalyd_client), intent(in) :: self
+      integer(int64), intent(in) :: step
+      real(real32), intent(in), contiguous, target :: values(:, :, :)
+      type(anomalyd_verdict), intent(out) :: verdict
+      integer, intent(out), optional :: stat
+      character(*), intent(inout), optional :: errmsg
+      type(c_ptr) :: address
+
+      address = c_null_ptr
+      if (size(values) > 0) address = c_loc(values)
+      call ask_about(self, step, address, 4, shape(values), verdict, stat, errmsg)
+   end subroutine field3_real32
+
+   subroutine field2_real64_int32(self, step, values, verdict, stat, errmsg)
+      class(anomalyd_client), intent(in) :: self
+      integer(int32), intent(in) :: step
+      real(real64), intent(in), contiguous, target :: values(:, :)
+      type(anomalyd_verdict), intent(out) :: verdict
+      integer, intent(out), optional :: stat
+      character(*), intent(inout), optional :: errmsg
+
+      call field2_real64(self, int(step, int64), values, verdict, stat, errmsg)
+   end subroutine field2_real64_int32
+
+   subroutine field2_real32_int32(self, step, values, verdict, stat, errmsg)
+      class(anomalyd_client), intent(in) :: self
+      integer(int32), intent(in) :: step
+      real(real32), intent(in), contiguous, target :: values(:, :)
+      type(anomalyd_verdict), intent(out) :: verdict
+      integer, intent(out), optional :: stat
+      character(*), intent(inout), optional :: errmsg
+
+      call field2_real32(self, int(step, int64), values, verdict, stat, errmsg)
+   end subroutine field2_real32_int32
+
+   subroutine field3_real64_int32(self, step, values, verdict, stat, errmsg)
+      class(anomalyd_client), intent(in) :: self
+      integer(int32), intent(in) :: step
+      real(real64), intent(in), contiguous, target :: values(:, :, :)
+      type(anomalyd_verdict), intent(out) :: verdict
+      integer, intent(out), optional :: stat
+      character(*), intent(inout), optional :: errmsg
+
+      call field3_real64(self, int(step, int64), values, verdict, stat, errmsg)
+   end subroutine field3_real64_int32
+
+   subroutine field3_real32_int32(self, step, values, verdict, stat, errmsg)
+      class(anomalyd_client), intent(in) :: self
+      integer(int32), intent(in) :: step
+      real(real32), intent(in), contiguous, target :: values(:, :, :)
+      type(anomalyd_verdict), intent(out) :: verdict
+      integer, intent(out), optional :: stat
+      character(*), intent(inout), optional :: errmsg
+
+      call field3_real32(self, int(step, int64), values, verdict, stat, errmsg)
+   end subroutine field3_real32_int32
+
+   ! Asks about the values at an address. On the wire the slowest extent comes first: that is the reverse of Fortran's order.
+   subroutine ask_about(self, step, address, n_bytes, extents, verdict, stat, errmsg)
+      class(anomalyd_client), intent(in) :: self
+      integer(int64), intent(in) :: step
+      type(c_ptr), intent(in) :: address
+      integer, intent(in) :: n_bytes, extents(:)
+      type(anomalyd_verdict), intent(inout) :: verdict
+      integer, intent(out), optional :: stat
+      character(*), intent(inout), optional :: errmsg
+      type(anomalyd_c_verdict) :: answer
+      integer(c_int) :: status
+
+      if (c_associated(self%handle)) then
+         status = c_classify_field(self%handle, int(step, c_int64_t), address, int(n_bytes, c_int), int(size(extents), c_int), &
+                                   int(extents(size(extents):1:-1), c_size_t), answer)
+         call take(self, answer, verdict, stat, errmsg)
+      else
+         verdict%step = step
+         call refuse(self, .true., verdict, stat, errmsg)
+      end if
+   end subroutine ask_about
 
    !> Ask as classify does, but return as soon as the request is sent. The verdict is fetched with poll or wait; one request
    !> is in flight at most. The time-out counts from this call. A failure is told by the verdict of poll or wait, too.

@@ -1,7 +1,7 @@
 !> Misuse first, then use, against a pyzmq server: test_client PYTHON SERVER VECTORS.
 program test_client
    use, intrinsic :: ieee_arithmetic, only: ieee_is_nan
-   use, intrinsic :: iso_fortran_env, only: int32, int64, int8, real64
+   use, intrinsic :: iso_fortran_env, only: int32, int64, int8, real32, real64
    use anomalyd
    use testing
    implicit none
@@ -19,6 +19,7 @@ program test_client
    call start_server('--bind '//endpoint//' --instance first')
    call verdicts_are_of_the_very_step()
    call strings_are_trimmed_and_never_cut()
+   call fields_travel_in_memory_order()
    call policy_decides_what_a_missing_verdict_means()
    call silent_daemon_is_a_timeout()
    call stopped_daemon_is_a_timeout()
@@ -186,6 +187,63 @@ contains
       call check(verdict%text == repeat('x', 1024), 'the longest text comes whole')
       call watch%close()
    end subroutine strings_are_trimmed_and_never_cut
+
+   !> The frame of a request, as the server tells it back: hex in quotes.
+   function in_hex(bytes) result(hex)
+      integer(int8), intent(in) :: bytes(:)
+      character(:), allocatable :: hex
+      integer :: i
+
+      allocate (character(2*size(bytes)) :: hex)
+      do i = 1, size(bytes)
+         write (hex(2*i - 1:2*i), '(z2.2)') iand(int(bytes(i)), 255)
+      end do
+      do i = 1, len(hex)
+         if (hex(i:i) >= 'A') hex(i:i) = achar(iachar(hex(i:i)) + 32)
+      end do
+      hex = '"'//hex//'"'
+   end function in_hex
+
+   subroutine check_field(watch, verdict, option, dtype, bytes, what)
+      type(anomalyd_client), intent(in) :: watch
+      type(anomalyd_verdict), intent(in) :: verdict
+      character(*), intent(in) :: option, dtype, what
+      integer(int8), intent(in) :: bytes(:)
+
+      call check(verdict%status == anomalyd_ok .and. verdict%label == anomalyd_normal, what//': '//trim(verdict%text))
+      call check(index(watch%detail(), in_hex(transfer(option, [0_int8]))) > 0, what//': '//option)
+      call check(index(watch%detail(), in_hex(transfer(dtype, [0_int8]))) > 0, what//': '//dtype)
+      call check(index(watch%detail(), in_hex(bytes)) > 0, what//': the values as they lie in memory')
+   end subroutine check_field
+
+   subroutine fields_travel_in_memory_order()
+      type(anomalyd_client) :: watch
+      type(anomalyd_verdict) :: verdict
+      character(80) :: message
+      real(real64) :: state(9, 8, 3)
+      real(real32) :: plane(10, 9), none(0, 8)
+      integer :: stat, i, j, k
+
+      state = reshape([(((i + 10*j + 100*k, i=1, 9), j=1, 8), k=1, 3)], shape(state))
+      plane = reshape([((1.0/(i + 10*j), i=1, 10), j=1, 9)], shape(plane))
+      call watch%classify_field(3, plane, verdict, stat, message)
+      call check_status(stat, anomalyd_invalid, 'a closed client')
+      call check(message == 'the client is not open' .and. verdict%step == 3, 'words: '//message)
+      call watch%open(run='r', endpoint=endpoint)
+      call watch%classify_field(4, state, verdict)
+      call check_field(watch, verdict, 'shape=3x8x9', 'dtype=f64', transfer(state, [0_int8]), 'rank 3, real64')
+      call watch%classify_field(5_int64, state(:, :, 2), verdict)
+      call check_field(watch, verdict, 'shape=8x9', 'dtype=f64', transfer(state(:, :, 2), [0_int8]), 'rank 2, real64')
+      call watch%classify_field(6, plane, verdict)
+      call check_field(watch, verdict, 'shape=9x10', 'dtype=f32', transfer(plane, [0_int8]), 'rank 2, real32')
+      call watch%classify_field(7_int64, real(state, real32), verdict)
+      call check_field(watch, verdict, 'shape=3x8x9', 'dtype=f32', transfer(real(state, real32), [0_int8]), 'rank 3, real32')
+      call watch%classify_field(8, plane(2:9, 1:8), verdict)
+      call check_field(watch, verdict, 'shape=8x8', 'dtype=f32', transfer(plane(2:9, 1:8), [0_int8]), 'a section')
+      call watch%classify_field(9, none, verdict, stat)
+      call check_status(stat, anomalyd_invalid, 'no values')
+      call watch%close()
+   end subroutine fields_travel_in_memory_order
 
    subroutine policy_decides_what_a_missing_verdict_means()
       type(anomalyd_client) :: watch

@@ -136,6 +136,11 @@ class Probe:
     def classify(self, step, path):
         return self.say(f"classify {step} x{os.fsencode(path).hex()}")
 
+    def field(self, step, dtype, shape, path):
+        """Hands over the values in the file: `dtype` f4 or f8, `shape` variables, rows, columns."""
+        extents = " ".join(map(str, shape))
+        return self.say(f"field {step} {dtype[1]} {extents} x{os.fsencode(path).hex()}")
+
     def rewind(self, step):
         return self.say(f"rewind {step}")
 

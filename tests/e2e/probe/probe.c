@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0
  *
  * Does what its standard input says with one client, and prints one line for each: the tests drive it. A line is
- *     classify STEP xHEXPATH | rewind STEP | label STEP normal|anomalous | ping
+ *     classify STEP xHEXPATH | field STEP BYTES VARIABLES ROWS COLUMNS xHEXPATH | rewind STEP | label STEP normal|anomalous | ping
  * and the answer
  *     STATUS LABEL ACTED RESTARTED STEP SCORE THRESHOLD MILLISECONDS INSTANCE
  */
@@ -51,6 +51,8 @@ int main(int argc, char **argv)
     while (fgets(line, sizeof line, stdin)) {
         anomalyd_verdict verdict;
         int64_t step = -1;
+        size_t extents[3];
+        int n_bytes;
         double begun = now_ms();
         memset(&verdict, 0, sizeof verdict);
         verdict.label = ANOMALYD_UNKNOWN;
@@ -58,6 +60,18 @@ int main(int argc, char **argv)
         if (sscanf(line, "classify %" SCNd64 " x%8192[0-9a-f]", &step, hex) >= 1) {
             from_hex(hex, path, sizeof path);
             anomalyd_classify(client, step, path, &verdict);
+        } else if (sscanf(line, "field %" SCNd64 " %d %zu %zu %zu x%8192[0-9a-f]", &step, &n_bytes, &extents[0], &extents[1], &extents[2],
+                          hex) == 6) {
+            size_t length = (size_t)n_bytes * extents[0] * extents[1] * extents[2];
+            void *values = malloc(length);
+            FILE *file;
+            from_hex(hex, path, sizeof path);
+            file = fopen(path, "rb");
+            if (values != NULL && file != NULL && fread(values, 1, length, file) == length)
+                anomalyd_classify_field(client, step, values, n_bytes == 4 ? ANOMALYD_F32 : ANOMALYD_F64, 3, extents, &verdict);
+            if (file != NULL)
+                fclose(file);
+            free(values);
         } else if (sscanf(line, "rewind %" SCNd64, &step) == 1) {
             verdict.status = anomalyd_rewind(client, step);
             verdict.step = step;

@@ -2,7 +2,7 @@
 !
 ! The same as probe.c through the Fortran client; see there.
 program probe
-   use, intrinsic :: iso_fortran_env, only: int64, real64, input_unit, output_unit, error_unit
+   use, intrinsic :: iso_fortran_env, only: int64, real32, real64, input_unit, output_unit, error_unit
    use anomalyd
    implicit none
    integer, parameter :: max_line = 9000
@@ -12,7 +12,9 @@ program probe
    character(4096) :: endpoint, run, number, policy
    character(:), allocatable :: path
    character(256) :: message
-   integer :: stat, ios, timeout_ms, n, i, byte, how
+   real(real64), allocatable :: doubles(:, :, :), plane(:, :)
+   real(real32), allocatable :: singles(:, :, :)
+   integer :: stat, ios, timeout_ms, how, n_bytes, nvar, ny, nx, unit
    integer(int64) :: step, begun, ended, rate
 
    call get_command_argument(1, endpoint)
@@ -40,13 +42,29 @@ program probe
       call system_clock(begun, rate)
       if (index(line, 'classify ') == 1) then
          read (line(10:), *) step, word
-         n = (len_trim(word) - 1)/2
-         path = repeat(' ', n)
-         do i = 1, n
-            read (word(2*i:2*i + 1), '(z2)') byte
-            path(i:i) = achar(byte)
-         end do
+         path = from_hex(trim(word))
          call watch%classify(step, path, verdict, stat)
+      else if (index(line, 'field ') == 1) then
+         read (line(7:), *) step, n_bytes, nvar, ny, nx, word
+         path = from_hex(trim(word))
+         open (newunit=unit, file=path, access='stream', form='unformatted', status='old', action='read')
+         if (n_bytes == 4) then
+            allocate (singles(nx, ny, nvar))
+            read (unit) singles
+            call watch%classify_field(step, singles, verdict, stat)
+            deallocate (singles)
+         else if (nvar == 1) then
+            allocate (plane(nx, ny))
+            read (unit) plane
+            call watch%classify_field(step, plane, verdict, stat)
+            deallocate (plane)
+         else
+            allocate (doubles(nx, ny, nvar))
+            read (unit) doubles
+            call watch%classify_field(step, doubles, verdict, stat)
+            deallocate (doubles)
+         end if
+         close (unit)
       else if (index(line, 'rewind ') == 1) then
          read (line(8:), *) step
          call watch%rewind(step, stat)
@@ -71,6 +89,18 @@ program probe
    call watch%close()
 
 contains
+
+   !> The bytes of x and their hex digits.
+   function from_hex(word) result(bytes)
+      character(*), intent(in) :: word
+      character(:), allocatable :: bytes
+      integer :: i, byte
+      bytes = repeat(' ', (len(word) - 1)/2)
+      do i = 1, len(bytes)
+         read (word(2*i:2*i + 1), '(z2)') byte
+         bytes(i:i) = achar(byte)
+      end do
+   end function from_hex
 
    pure function label_name(label) result(name)
       integer, intent(in) :: label
