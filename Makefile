@@ -1,6 +1,6 @@
 # The two commands of the README: `make demo` and `make test`. Each installs the system packages that it needs.
-.PHONY: help setup build clients simulation probes demo test test-rust test-c test-fortran test-simulation test-python \
-        check lint bench bench-peers detection-report install clean
+.PHONY: help setup build clients simulation simulation-report probes demo test test-rust test-c test-fortran test-simulation \
+        test-python check lint bench bench-peers detection-report install clean
 
 # Debian's Python, whose python3-zmq the tests use; a Python of pyenv or conda would not see it.
 PYTHON ?= /usr/bin/python3
@@ -19,6 +19,7 @@ help:
 	@echo "make check     formatting, lints and documentation as errors, then make test"
 	@echo "make build     the daemon, the C and Fortran clients, the simulation"
 	@echo "make detection-report   false alarms, delays and painted faults on the shared runs"
+	@echo "make simulation-report   50 runs of the simulation, each with a bit flipped at random: what is caught, and how soon"
 	@echo "make install   PREFIX=$(PREFIX): the daemon, the clients' libraries and headers"
 	@echo "make bench     benchmarks of the crates"
 	@echo "make bench-peers   the extractor and the forest beside other engines, which it installs under build/"
@@ -51,6 +52,10 @@ probes: setup
 
 demo: $(BINARY) simulation
 	$(PYTHON) tests/simulation/demo.py --daemon $(BINARY) --simulation build/simulation
+
+# Other numbers, seeds and bits: make simulation-report REPORT='--runs 20 --first-seed 7 --bits 52:63'.
+simulation-report: $(BINARY) simulation
+	$(PYTHON) tests/simulation/report.py --daemon $(BINARY) --simulation build/simulation $(REPORT)
 
 test: test-rust test-c test-fortran test-simulation test-python
 	@echo "all tests passed"

@@ -25,6 +25,7 @@ import time
 
 STEP = re.compile(r"step +(\d+) .*cycle +\d+ +(\w+) +score +(\S+) +threshold +(\S+) +waited +(\S+) ms")
 FLIP = re.compile(r"flip: on the way to step (\d+), cycle \d+, zone \((\d+), (\d+)\), (\w+), bit (\d+): +(\S+) -> +(\S+)")
+COLLAPSE = re.compile(r"alarm: the time step has collapsed on the way to step (\d+)")
 REWIND = re.compile(r"rewind: from step (\d+) to the checkpoint of step (\d+)")
 # Images that a run needs before its verdicts begin; after that, "unknown" means that an image was not judged.
 WARM_UP = 20
@@ -45,6 +46,8 @@ class Run:
     flip_line: int = -1
     alarms: list = dataclasses.field(default_factory=list)
     rewinds: list = dataclasses.field(default_factory=list)
+    # ("flip" | "alarm" | "rewind" | "collapse", step), in their order.
+    events: list = dataclasses.field(default_factory=list)
     waited_ms: list = dataclasses.field(default_factory=list)
     n_judged: int = 0
     n_unjudged: int = 0
@@ -58,10 +61,15 @@ class Run:
             self.n_unjudged += label == "unknown" and step > WARM_UP
             if label == "anomalous":
                 self.alarms.append((number, step))
+                self.events.append(("alarm", step))
         elif match := FLIP.match(line):
             self.flip, self.flip_line = match.groups(), number
+            self.events.append(("flip", int(match[1])))
         elif match := REWIND.match(line):
             self.rewinds.append((int(match[1]), int(match[2])))
+            self.events.append(("rewind", int(match[2])))
+        elif match := COLLAPSE.match(line):
+            self.events.append(("collapse", int(match[1])))
 
     @property
     def caught(self):
@@ -103,18 +111,18 @@ def daemon(binary, directory):
             process.wait()
 
 
-def simulate(program, directory, environment, seed, flip_seed, echo=False, keep=False):
-    """One run of the solver."""
+def simulate(program, directory, environment, seed, flip_seed, echo=False, keep=False, more=(), watched=True):
+    """One run of the solver; `more` are further parameters."""
     run = Run(directory)
     command = [program / "simulation", f"directory='{directory}'", f"name='{directory.name}'", f"seed={seed}"]
-    command += [f"flip_seed={flip_seed}", f"keep_images={'T' if keep else 'F'}"]
+    command += [f"flip_seed={flip_seed}", f"keep_images={'T' if keep else 'F'}", *more]
     began = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
     last = ""
     try:
         for number, line in enumerate(process.stdout):
             last = line.rstrip()
-            if last.startswith("watch: off"):
+            if watched and last.startswith("watch: off"):
                 raise CannotRun(last)
             run.read(number, last)
             if echo:
