@@ -49,6 +49,7 @@ extern "C" {
 #define ANOMALYD_MAX_PATH 4096
 #define ANOMALYD_MAX_RUN 128
 #define ANOMALYD_MAX_MODEL 128
+#define ANOMALYD_MAX_STREAM 128
 #define ANOMALYD_MAX_TEXT 1024
 #define ANOMALYD_MAX_INSTANCE 64
 /** Longest endpoint, for example "tcp://node17:5671". The path after "ipc://" is at most ANOMALYD_MAX_IPC_PATH. */
@@ -281,6 +282,20 @@ ANOMALYD_API anomalyd_status anomalyd_poll(anomalyd_client *client, anomalyd_ver
 
 /** Waits for the verdict of the submitted request, at most until its time-out; otherwise as anomalyd_poll(). */
 ANOMALYD_API anomalyd_status anomalyd_wait(anomalyd_client *client, anomalyd_verdict *verdict);
+
+/**
+ * Names the stream of the calls that follow: which of several outputs per step (variables, slices) their images are.
+ *
+ * Each stream of a run is compared with its own images; the daemon's false-alarm rate is shared by a run's streams. It
+ * concerns anomalyd_classify(), anomalyd_classify_field(), anomalyd_submit() and anomalyd_label_step(); a rewind concerns all streams of the run.
+ * A request that is in flight keeps its stream. Nothing is sent.
+ *
+ * @param stream  Letters, digits, "-_.:", at most ANOMALYD_MAX_STREAM; NULL or "": the default stream.
+ *
+ * @retval ANOMALYD_OK       the stream is named
+ * @retval ANOMALYD_INVALID  the name is wrong; the stream is as it was
+ */
+ANOMALYD_API anomalyd_status anomalyd_set_stream(anomalyd_client *client, const char *stream);
 
 /**
  * Tells the daemon that the simulation has gone back to the state right after `step`.

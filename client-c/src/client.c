@@ -306,6 +306,26 @@ anomalyd_status anomalyd_wait(anomalyd_client *client, anomalyd_verdict *verdict
     return fetch(client, ANOMALYD_UNTIL_DONE, verdict);
 }
 
+anomalyd_status anomalyd_set_stream(anomalyd_client *client, const char *stream)
+{
+    anomalyd_status status = check_client(client);
+    const char *name = stream == NULL ? "" : stream;
+    size_t length = strlen(name), good = anomalyd_name_span(name);
+
+    if (status != ANOMALYD_OK)
+        return status;
+    if (length > ANOMALYD_MAX_STREAM)
+        return anomalyd_problem_set(&client->problem, ANOMALYD_INVALID,
+                                    "the stream's name has %lu bytes, the limit is %d", (unsigned long)length,
+                                    ANOMALYD_MAX_STREAM);
+    if (good < length)
+        return anomalyd_problem_set(&client->problem, ANOMALYD_INVALID,
+                                    "the stream's name is \"%s\": character %lu is none of letters, digits and -_.:",
+                                    name, (unsigned long)good + 1);
+    memcpy(client->stream, name, length + 1);
+    return ANOMALYD_OK;
+}
+
 anomalyd_status anomalyd_rewind(anomalyd_client *client, int64_t step)
 {
     anomalyd_status status = check_run(client, "rewinding");

@@ -24,6 +24,7 @@ struct anomalyd_client {
     char endpoint[ANOMALYD_MAX_ENDPOINT + 1];
     char run[ANOMALYD_MAX_RUN + 1];
     char model[ANOMALYD_MAX_MODEL + 1];
+    char stream[ANOMALYD_MAX_STREAM + 1]; /* of the requests to come */
     int64_t timeout_ns;
     int64_t connect_timeout_ns;
     anomalyd_policy policy;

@@ -73,6 +73,7 @@ void anomalyd_exchange_begin(anomalyd_client *client, int64_t step)
     (void)snprintf(exchange->request.id, sizeof exchange->request.id, "%s-%" PRIu64, client->nonce,
                    ++client->n_requests);
     exchange->request.step = step;
+    memcpy(exchange->request.stream, client->stream, sizeof exchange->request.stream);
     exchange->in_flight = true;
     exchange->sent = false;
     exchange->deadline_ns = now + client->timeout_ns;

@@ -65,10 +65,14 @@ static anomalyd_status copy_string(const char *name, const char *given, char *co
     return ANOMALYD_OK;
 }
 
+size_t anomalyd_name_span(const char *name)
+{
+    return strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:");
+}
+
 static anomalyd_status check_name(const char *option, const char *name)
 {
-    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:";
-    size_t good = strspn(name, allowed);
+    size_t good = anomalyd_name_span(name);
     if (name[good] != '\0')
         return anomalyd_problem_set(&open_problem, ANOMALYD_INVALID,
                                     "option %s is \"%s\": character %lu is none of "

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <zmq.h>
 
-#define MAX_FRAMES 12
+#define MAX_FRAMES 13
 
 /* Frames to be sent; the bytes must outlive it. */
 typedef struct frame_list {
@@ -61,7 +61,7 @@ static anomalyd_sending send_frames(const frame_list *list, void *socket)
 anomalyd_sending anomalyd_request_send(const anomalyd_request *request, const char *run, const char *model,
                                        bool want_heatmap, long deadline_ms, void *socket)
 {
-    char deadline[24], step[24], model_option[ANOMALYD_MAX_MODEL + 8];
+    char deadline[24], step[24], model_option[ANOMALYD_MAX_MODEL + 8], stream_option[ANOMALYD_MAX_STREAM + 8];
     frame_list list;
     bool is_path = request->command == ANOMALYD_COMMAND_CLASSIFY;
     bool is_field = request->command == ANOMALYD_COMMAND_CLASSIFY_FIELD;
@@ -98,6 +98,10 @@ anomalyd_sending anomalyd_request_send(const anomalyd_request *request, const ch
         }
         if (want_heatmap)
             add(&list, "want=heatmap");
+    }
+    if ((is_path || is_field || request->command == ANOMALYD_COMMAND_LABEL) && request->stream[0] != '\0') {
+        (void)snprintf(stream_option, sizeof stream_option, "stream=%s", request->stream);
+        add(&list, stream_option);
     }
     return send_frames(&list, socket);
 }

@@ -18,6 +18,7 @@ typedef struct anomalyd_request {
     anomalyd_command command;
     char id[65];
     int64_t step;
+    char stream[ANOMALYD_MAX_STREAM + 1]; /* empty: the run's default stream */
     char subject[ANOMALYD_MAX_PATH + 1];
     /* Of a field; the caller's values, so only during its call. */
     const void *values;

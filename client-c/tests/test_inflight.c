@@ -43,6 +43,36 @@ static void one_request_is_in_flight_at_most(void)
     anomalyd_close(client);
 }
 
+/* Frames 8 and later of an echoed request, in hex. */
+static int sent_option(anomalyd_client *client, const char *hex)
+{
+    return strstr(anomalyd_detail(client, NULL), hex) != NULL;
+}
+
+static void a_stream_is_named_for_the_calls_that_follow(void)
+{
+    static const char density[] = "\"73747265616d3d64656e73697479\""; /* stream=density */
+    static const char any[] = "73747265616d";
+    anomalyd_client *client = open_at(server.endpoint, 3000, ANOMALYD_FAIL_OPEN);
+    anomalyd_verdict verdict;
+    CHECK_STATUS(anomalyd_classify(client, 1, "/echo", &verdict), ANOMALYD_OK);
+    CHECK(!sent_option(client, any));
+    CHECK_STATUS(anomalyd_set_stream(client, "density"), ANOMALYD_OK);
+    CHECK_STATUS(anomalyd_submit(client, 1, "/echo"), ANOMALYD_OK);
+    CHECK_STATUS(anomalyd_set_stream(client, "velocity"), ANOMALYD_OK); /* of the next request */
+    CHECK_STATUS(anomalyd_wait(client, &verdict), ANOMALYD_OK);
+    CHECK(sent_option(client, density));
+    CHECK_STATUS(anomalyd_set_stream(client, "density"), ANOMALYD_OK);
+    CHECK_STATUS(anomalyd_label_step(client, 1, ANOMALYD_NORMAL), ANOMALYD_OK);
+    CHECK(sent_option(client, density));
+    CHECK_STATUS(anomalyd_rewind(client, 1), ANOMALYD_OK);
+    CHECK(!sent_option(client, any));
+    CHECK_STATUS(anomalyd_set_stream(client, ""), ANOMALYD_OK);
+    CHECK_STATUS(anomalyd_classify(client, 2, "/echo", &verdict), ANOMALYD_OK);
+    CHECK(!sent_option(client, any));
+    anomalyd_close(client);
+}
+
 static void polling_ends_with_the_verdict(void)
 {
     anomalyd_client *client = open_at(server.endpoint, 3000, ANOMALYD_FAIL_OPEN);
@@ -143,6 +173,7 @@ int main(void)
     peer_start(&server, nothing);
     RUN(nothing_in_flight_is_invalid);
     RUN(one_request_is_in_flight_at_most);
+    RUN(a_stream_is_named_for_the_calls_that_follow);
     RUN(polling_ends_with_the_verdict);
     RUN(verdict_that_came_in_time_is_kept_however_late_it_is_fetched);
     RUN(verdict_that_never_came_is_a_timeout_counted_from_submit);

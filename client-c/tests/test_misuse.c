@@ -221,6 +221,16 @@ static void arguments_of_calls_are_checked_before_anything_is_sent(void)
     CHECK_STATUS(anomalyd_poll(client, &verdict), ANOMALYD_INVALID);
     CHECK_SAYS(anomalyd_last_error(client), "nothing was submitted");
     CHECK_STATUS(anomalyd_wait(client, &verdict), ANOMALYD_INVALID);
+    CHECK_STATUS(anomalyd_set_stream(NULL, "x"), ANOMALYD_INVALID);
+    CHECK_STATUS(anomalyd_set_stream(client, "a/b"), ANOMALYD_INVALID);
+    CHECK_SAYS(anomalyd_last_error(client), "character 2 is none of");
+    memset(longer, 'a', ANOMALYD_MAX_STREAM + 1);
+    longer[ANOMALYD_MAX_STREAM + 1] = '\0';
+    CHECK_STATUS(anomalyd_set_stream(client, longer), ANOMALYD_INVALID);
+    CHECK_SAYS(anomalyd_last_error(client), "129 bytes, the limit is 128");
+    longer[ANOMALYD_MAX_STREAM] = '\0';
+    CHECK_STATUS(anomalyd_set_stream(client, longer), ANOMALYD_OK);
+    CHECK_STATUS(anomalyd_set_stream(client, NULL), ANOMALYD_OK);
     anomalyd_close(client);
 
     options.run = NULL;

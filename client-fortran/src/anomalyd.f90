@@ -60,6 +60,7 @@ module anomalyd
    integer, parameter, public :: anomalyd_max_path = 4096
    integer, parameter, public :: anomalyd_max_run = 128
    integer, parameter, public :: anomalyd_max_model = 128
+   integer, parameter, public :: anomalyd_max_stream = 128
    integer, parameter, public :: anomalyd_max_text = 1024
    integer, parameter, public :: anomalyd_max_instance = 64
    integer, parameter, public :: anomalyd_max_endpoint = 511
@@ -201,6 +202,13 @@ module anomalyd
          integer(c_int64_t), value :: step
          integer(c_int) :: status
       end function c_rewind
+
+      function c_set_stream(client, stream) bind(c, name='anomalyd_set_stream') result(status)
+         import :: c_int, c_char, c_ptr
+         type(c_ptr), value :: client
+         character(kind=c_char), intent(in) :: stream(*)
+         integer(c_int) :: status
+      end function c_set_stream
 
       function c_label_step(client, step, label) bind(c, name='anomalyd_label_step') result(status)
          import :: c_int, c_int64_t, c_ptr
@@ -357,7 +365,7 @@ contains
    !>
    !>     call watch%classify(step, "entropy_0733.png", verdict)
    !>     if (verdict%label == anomalyd_anomalous) call restore_checkpoint()
-   subroutine classify_int64(self, step, path, verdict, stat, errmsg)
+   subroutine classify_int64(self, step, path, verdict, stat, errmsg, stream)
       class(anomalyd_client), intent(in) :: self
       !> Time step of the image; one at or before the newest judged step means that the simulation went back.
       integer(int64), intent(in) :: step
@@ -366,6 +374,9 @@ contains
       type(anomalyd_verdict), intent(out) :: verdict
       integer, intent(out), optional :: stat
       character(*), intent(inout), optional :: errmsg
+      !> Which of several outputs per step (variables, slices) the image is: letters, digits, "-_.:". Absent or blank: the
+      !> run's default stream. Each stream is compared with its own images.
+      character(*), intent(in), optional :: stream
       character(kind=c_char), allocatable :: c_path(:)
       type(anomalyd_c_verdict) :: answer
       integer(c_int) :: status
@@ -373,7 +384,10 @@ contains
 
       good = .true.
       call to_c(path, c_path, good)
-      if (good .and. c_associated(self%handle)) then
+      if (.not. names_stream(self, stream)) then
+         verdict%step = step
+         call refuse(self, good, verdict, stat, errmsg, to_fortran(c_last_error(self%handle)))
+      else if (good .and. c_associated(self%handle)) then
          status = c_classify(self%handle, int(step, c_int64_t), c_path, answer)
          call take(self, answer, verdict, stat, errmsg)
       else
@@ -382,15 +396,16 @@ contains
       end if
    end subroutine classify_int64
 
-   subroutine classify_int32(self, step, path, verdict, stat, errmsg)
+   subroutine classify_int32(self, step, path, verdict, stat, errmsg, stream)
       class(anomalyd_client), intent(in) :: self
       integer(int32), intent(in) :: step
       character(*), intent(in) :: path
       type(anomalyd_verdict), intent(out) :: verdict
       integer, intent(out), optional :: stat
       character(*), intent(inout), optional :: errmsg
+      character(*), intent(in), optional :: stream
 
-      call classify_int64(self, int(step, int64), path, verdict, stat, errmsg)
+      call classify_int64(self, int(step, int64), path, verdict, stat, errmsg, stream)
    end subroutine classify_int32
 
    !> Ask whether a raw field of one time step is normal, and wait for the verdict: `values(nx, ny)`, or `values(nx, ny, nvar)` for
@@ -401,108 +416,117 @@ contains
    !> there. An array section that is not contiguous is copied.
    !>
    !>     call watch%classify_field(step, density(1:nx, 1:ny), verdict)
-   subroutine field2_real64(self, step, values, verdict, stat, errmsg)
+   subroutine field2_real64(self, step, values, verdict, stat, errmsg, stream)
       class(anomalyd_client), intent(in) :: self
       integer(int64), intent(in) :: step
       real(real64), intent(in), contiguous, target :: values(:, :)
       type(anomalyd_verdict), intent(out) :: verdict
       integer, intent(out), optional :: stat
       character(*), intent(inout), optional :: errmsg
+      !> As of classify.
+      character(*), intent(in), optional :: stream
       type(c_ptr) :: address
 
       address = c_null_ptr
       if (size(values) > 0) address = c_loc(values)
-      call ask_about(self, step, address, 8, shape(values), verdict, stat, errmsg)
+      call ask_about(self, step, address, 8, shape(values), verdict, stat, errmsg, stream)
    end subroutine field2_real64
 
-   subroutine field2_real32(self, step, values, verdict, stat, errmsg)
+   subroutine field2_real32(self, step, values, verdict, stat, errmsg, stream)
       class(anomalyd_client), intent(in) :: self
       integer(int64), intent(in) :: step
       real(real32), intent(in), contiguous, target :: values(:, :)
       type(anomalyd_verdict), intent(out) :: verdict
       integer, intent(out), optional :: stat
       character(*), intent(inout), optional :: errmsg
+      character(*), intent(in), optional :: stream
       type(c_ptr) :: address
 
       address = c_null_ptr
       if (size(values) > 0) address = c_loc(values)
-      call ask_about(self, step, address, 4, shape(values), verdict, stat, errmsg)
+      call ask_about(self, step, address, 4, shape(values), verdict, stat, errmsg, stream)
    end subroutine field2_real32
 
-   subroutine field3_real64(self, step, values, verdict, stat, errmsg)
+   subroutine field3_real64(self, step, values, verdict, stat, errmsg, stream)
       class(anomalyd_client), intent(in) :: self
       integer(int64), intent(in) :: step
       real(real64), intent(in), contiguous, target :: values(:, :, :)
       type(anomalyd_verdict), intent(out) :: verdict
       integer, intent(out), optional :: stat
       character(*), intent(inout), optional :: errmsg
+      character(*), intent(in), optional :: stream
       type(c_ptr) :: address
 
       address = c_null_ptr
       if (size(values) > 0) address = c_loc(values)
-      call ask_about(self, step, address, 8, shape(values), verdict, stat, errmsg)
+      call ask_about(self, step, address, 8, shape(values), verdict, stat, errmsg, stream)
    end subroutine field3_real64
 
-   subroutine field3_real32(self, step, values, verdict, stat, errmsg)
+   subroutine field3_real32(self, step, values, verdict, stat, errmsg, stream)
       class(anomalyd_client), intent(in) :: self
       integer(int64), intent(in) :: step
       real(real32), intent(in), contiguous, target :: values(:, :, :)
       type(anomalyd_verdict), intent(out) :: verdict
       integer, intent(out), optional :: stat
       character(*), intent(inout), optional :: errmsg
+      character(*), intent(in), optional :: stream
       type(c_ptr) :: address
 
       address = c_null_ptr
       if (size(values) > 0) address = c_loc(values)
-      call ask_about(self, step, address, 4, shape(values), verdict, stat, errmsg)
+      call ask_about(self, step, address, 4, shape(values), verdict, stat, errmsg, stream)
    end subroutine field3_real32
 
-   subroutine field2_real64_int32(self, step, values, verdict, stat, errmsg)
+   subroutine field2_real64_int32(self, step, values, verdict, stat, errmsg, stream)
       class(anomalyd_client), intent(in) :: self
       integer(int32), intent(in) :: step
       real(real64), intent(in), contiguous, target :: values(:, :)
       type(anomalyd_verdict), intent(out) :: verdict
       integer, intent(out), optional :: stat
       character(*), intent(inout), optional :: errmsg
+      character(*), intent(in), optional :: stream
 
-      call field2_real64(self, int(step, int64), values, verdict, stat, errmsg)
+      call field2_real64(self, int(step, int64), values, verdict, stat, errmsg, stream)
    end subroutine field2_real64_int32
 
-   subroutine field2_real32_int32(self, step, values, verdict, stat, errmsg)
+   subroutine field2_real32_int32(self, step, values, verdict, stat, errmsg, stream)
       class(anomalyd_client), intent(in) :: self
       integer(int32), intent(in) :: step
       real(real32), intent(in), contiguous, target :: values(:, :)
       type(anomalyd_verdict), intent(out) :: verdict
       integer, intent(out), optional :: stat
       character(*), intent(inout), optional :: errmsg
+      character(*), intent(in), optional :: stream
 
-      call field2_real32(self, int(step, int64), values, verdict, stat, errmsg)
+      call field2_real32(self, int(step, int64), values, verdict, stat, errmsg, stream)
    end subroutine field2_real32_int32
 
-   subroutine field3_real64_int32(self, step, values, verdict, stat, errmsg)
+   subroutine field3_real64_int32(self, step, values, verdict, stat, errmsg, stream)
       class(anomalyd_client), intent(in) :: self
       integer(int32), intent(in) :: step
       real(real64), intent(in), contiguous, target :: values(:, :, :)
       type(anomalyd_verdict), intent(out) :: verdict
       integer, intent(out), optional :: stat
       character(*), intent(inout), optional :: errmsg
+      character(*), intent(in), optional :: stream
 
-      call field3_real64(self, int(step, int64), values, verdict, stat, errmsg)
+      call field3_real64(self, int(step, int64), values, verdict, stat, errmsg, stream)
    end subroutine field3_real64_int32
 
-   subroutine field3_real32_int32(self, step, values, verdict, stat, errmsg)
+   subroutine field3_real32_int32(self, step, values, verdict, stat, errmsg, stream)
       class(anomalyd_client), intent(in) :: self
       integer(int32), intent(in) :: step
       real(real32), intent(in), contiguous, target :: values(:, :, :)
       type(anomalyd_verdict), intent(out) :: verdict
       integer, intent(out), optional :: stat
       character(*), intent(inout), optional :: errmsg
+      character(*), intent(in), optional :: stream
 
-      call field3_real32(self, int(step, int64), values, verdict, stat, errmsg)
+      call field3_real32(self, int(step, int64), values, verdict, stat, errmsg, stream)
    end subroutine field3_real32_int32
 
    ! Asks about the values at an address. On the wire the slowest extent comes first: that is the reverse of Fortran's order.
-   subroutine ask_about(self, step, address, n_bytes, extents, verdict, stat, errmsg)
+   subroutine ask_about(self, step, address, n_bytes, extents, verdict, stat, errmsg, stream)
       class(anomalyd_client), intent(in) :: self
       integer(int64), intent(in) :: step
       type(c_ptr), intent(in) :: address
@@ -510,10 +534,14 @@ contains
       type(anomalyd_verdict), intent(inout) :: verdict
       integer, intent(out), optional :: stat
       character(*), intent(inout), optional :: errmsg
+      character(*), intent(in), optional :: stream
       type(anomalyd_c_verdict) :: answer
       integer(c_int) :: status
 
-      if (c_associated(self%handle)) then
+      if (.not. names_stream(self, stream)) then
+         verdict%step = step
+         call refuse(self, .true., verdict, stat, errmsg, to_fortran(c_last_error(self%handle)))
+      else if (c_associated(self%handle)) then
          status = c_classify_field(self%handle, int(step, c_int64_t), address, int(n_bytes, c_int), int(size(extents), c_int), &
                                    int(extents(size(extents):1:-1), c_size_t), answer)
          call take(self, answer, verdict, stat, errmsg)
@@ -525,33 +553,38 @@ contains
 
    !> Ask as classify does, but return as soon as the request is sent. The verdict is fetched with poll or wait; one request
    !> is in flight at most. The time-out counts from this call. A failure is told by the verdict of poll or wait, too.
-   subroutine submit_int64(self, step, path, stat, errmsg)
+   subroutine submit_int64(self, step, path, stat, errmsg, stream)
       class(anomalyd_client), intent(in) :: self
       integer(int64), intent(in) :: step
       character(*), intent(in) :: path
       integer, intent(out), optional :: stat
       character(*), intent(inout), optional :: errmsg
+      !> As of classify.
+      character(*), intent(in), optional :: stream
       character(kind=c_char), allocatable :: c_path(:)
       type(anomalyd_verdict) :: unused
       logical :: good
 
       good = .true.
       call to_c(path, c_path, good)
-      if (good .and. c_associated(self%handle)) then
+      if (.not. names_stream(self, stream)) then
+         call refuse(self, good, unused, stat, errmsg, to_fortran(c_last_error(self%handle)))
+      else if (good .and. c_associated(self%handle)) then
          call finish(self, c_submit(self%handle, int(step, c_int64_t), c_path), stat, errmsg)
       else
          call refuse(self, good, unused, stat, errmsg)
       end if
    end subroutine submit_int64
 
-   subroutine submit_int32(self, step, path, stat, errmsg)
+   subroutine submit_int32(self, step, path, stat, errmsg, stream)
       class(anomalyd_client), intent(in) :: self
       integer(int32), intent(in) :: step
       character(*), intent(in) :: path
       integer, intent(out), optional :: stat
       character(*), intent(inout), optional :: errmsg
+      character(*), intent(in), optional :: stream
 
-      call submit_int64(self, int(step, int64), path, stat, errmsg)
+      call submit_int64(self, int(step, int64), path, stat, errmsg, stream)
    end subroutine submit_int32
 
    !> Fetch the verdict of the submitted request if it is there; do not wait. The status is `anomalyd_busy` while it is not.
@@ -608,24 +641,32 @@ contains
    end subroutine rewind_int32
 
    !> Tell the daemon the truth about the image of a step: anomalyd_normal or anomalyd_anomalous.
-   subroutine label_int64(self, step, label, stat, errmsg)
+   subroutine label_int64(self, step, label, stat, errmsg, stream)
       class(anomalyd_client), intent(in) :: self
       integer(int64), intent(in) :: step
       integer, intent(in) :: label
       integer, intent(out), optional :: stat
       character(*), intent(inout), optional :: errmsg
+      !> As of classify.
+      character(*), intent(in), optional :: stream
+      type(anomalyd_verdict) :: unused
 
+      if (.not. names_stream(self, stream)) then
+         call refuse(self, .true., unused, stat, errmsg, to_fortran(c_last_error(self%handle)))
+         return
+      end if
       call finish(self, c_label_step(self%handle, int(step, c_int64_t), int(label, c_int)), stat, errmsg)
    end subroutine label_int64
 
-   subroutine label_int32(self, step, label, stat, errmsg)
+   subroutine label_int32(self, step, label, stat, errmsg, stream)
       class(anomalyd_client), intent(in) :: self
       integer(int32), intent(in) :: step
       integer, intent(in) :: label
       integer, intent(out), optional :: stat
       character(*), intent(inout), optional :: errmsg
+      character(*), intent(in), optional :: stream
 
-      call label_int64(self, int(step, int64), label, stat, errmsg)
+      call label_int64(self, int(step, int64), label, stat, errmsg, stream)
    end subroutine label_int32
 
    !> Ask the daemon whether it is there.
@@ -760,19 +801,34 @@ contains
    end subroutine finish
 
    ! Ends a call whose arguments cannot be given to the library, or whose client is closed.
-   subroutine refuse(self, good, verdict, stat, errmsg)
+   subroutine refuse(self, good, verdict, stat, errmsg, why)
       class(anomalyd_client), intent(in) :: self
       logical, intent(in) :: good
       type(anomalyd_verdict), intent(inout) :: verdict
       integer, intent(out), optional :: stat
       character(*), intent(inout), optional :: errmsg
+      character(*), intent(in), optional :: why
 
       verdict%status = anomalyd_invalid
       verdict%act = self%policy == anomalyd_fail_closed
       verdict%text = 'the client is not open'
+      if (present(why)) verdict%text = why
       if (.not. good) verdict%text = 'the path has a NUL character in it'
       call report(anomalyd_invalid, trim(verdict%text), stat, errmsg)
    end subroutine refuse
+
+   ! Tells the library the stream of the call that follows; false if the name is wrong. A closed client has no streams.
+   function names_stream(self, stream) result(good)
+      class(anomalyd_client), intent(in) :: self
+      character(*), intent(in), optional :: stream
+      character(kind=c_char), allocatable :: c_stream(:)
+      logical :: good
+
+      good = .true.
+      if (.not. c_associated(self%handle)) return
+      call to_c(stream, c_stream, good)
+      good = c_set_stream(self%handle, c_stream) == anomalyd_ok .and. good
+   end function names_stream
 
    ! Ends a call with the library's verdict.
    subroutine take(self, answer, verdict, stat, errmsg)

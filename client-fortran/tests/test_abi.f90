@@ -51,6 +51,7 @@ program test_abi
                          anomalyd_max_path, &
                          anomalyd_max_run, &
                          anomalyd_max_model, &
+                         anomalyd_max_stream, &
                          anomalyd_max_text, &
                          anomalyd_max_instance, &
                          anomalyd_max_endpoint, &

@@ -243,6 +243,9 @@ pub struct ClassifyArgs {
     /// Step of the first image; each further one is a step later
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub step: Option<i64>,
+    /// Which of several outputs of a step the images are (with --run)
+    #[arg(long, value_name = "NAME", requires = "run")]
+    pub stream: Option<String>,
     /// One JSON object a line instead of text
     #[arg(long)]
     pub json: bool,
@@ -382,6 +385,9 @@ pub struct LabelArgs {
     pub step: i64,
     /// What it is
     pub label: TruthArg,
+    /// Which of several outputs of the step; default: the run's default stream
+    #[arg(long, default_value = "", value_name = "NAME")]
+    pub stream: String,
     /// Service socket of the daemon; default: ANOMALYD_ENDPOINT, ANOMALYD_ENDPOINT_FILE, the runtime directory
     #[arg(long, value_name = "ENDPOINT")]
     pub endpoint: Option<String>,

@@ -19,7 +19,7 @@ use crate::sockets::{Bound, Lock};
 use crate::wire::Wire;
 use crate::worker::{self, Judge};
 use anomalyd_models::extractor::WeightsStore;
-use anomalyd_models::online::OnlineMethod;
+use anomalyd_models::online::{OnlineMethod, RunSettings};
 use anomalyd_proto::{Instance, Socket};
 use anyhow::Context;
 use std::collections::HashMap;
@@ -80,8 +80,14 @@ impl Daemon {
             Arc::clone(&weights),
             device,
         )?;
-        let runs = Runs::new(config.max_runs, config.online.clone(), config.preprocess, weights, device)
-            .context("in the section [online]")?;
+        let settings = RunSettings {
+            params: config.online.clone(),
+            preprocess: config.preprocess,
+            weights,
+            device,
+            max_streams: config.max_streams,
+        };
+        let runs = Runs::new(config.max_runs, settings).context("in the section [online]")?;
         let (models, runs) = (Arc::new(models), Arc::new(runs));
         let judge: Arc<dyn Judge> = Arc::new(ImageJudge {
             roots: Roots::open(&config.roots, config.max_file_bytes)?,

@@ -26,11 +26,12 @@ impl HeatMapDir {
         Ok(Self(path.to_owned()))
     }
 
-    /// Writes the heat map of a step, instead of one that is there already; returns its path. A disk that is full does not
+    /// Writes the heat map of a step of a stream, instead of one that is there already; returns its path. A disk that is full does not
     /// make the verdict fail: the log says so, and the result is `None`.
-    pub fn keep(&self, run: &str, step: i64, png: &[u8]) -> Option<String> {
+    pub fn keep(&self, run: &str, stream: &str, step: i64, png: &[u8]) -> Option<String> {
         // A run's name may be `..` or begin with a point, which is no file's name; nor is one with the part's.
-        let path = self.0.join(format!("run-{run}-step-{step}.png"));
+        let stream = if stream.is_empty() { String::new() } else { format!("-stream-{stream}") };
+        let path = self.0.join(format!("run-{run}{stream}-step-{step}.png"));
         match write_whole(&path, png) {
             Ok(()) => Some(path.display().to_string()),
             Err(error) => {
@@ -75,12 +76,12 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let path = temporary.path().join("a/b");
         let dir = HeatMapDir::open(&path).unwrap();
-        let kept = dir.keep("..", -3, b"first").unwrap();
+        let kept = dir.keep("..", "", -3, b"first").unwrap();
         assert_eq!(fs::read(&kept).unwrap(), b"first");
-        assert_eq!(dir.keep("..", -3, b"second").as_ref(), Some(&kept));
+        assert_eq!(dir.keep("..", "", -3, b"second").as_ref(), Some(&kept));
         assert_eq!(fs::read(&kept).unwrap(), b"second");
-        dir.keep("sn:1.5", 40, b"other").unwrap();
-        assert_eq!(names(&path), ["run-..-step--3.png", "run-sn:1.5-step-40.png"]);
+        dir.keep("sn:1.5", "v.x", 40, b"other").unwrap();
+        assert_eq!(names(&path), ["run-..-step--3.png", "run-sn:1.5-stream-v.x-step-40.png"]);
     }
 
     #[test]
@@ -93,6 +94,6 @@ mod tests {
         let path = temporary.path().join("gone");
         let dir = HeatMapDir::open(&path).unwrap();
         fs::remove_dir(&path).unwrap();
-        assert_eq!(dir.keep("run", 1, b"x"), None);
+        assert_eq!(dir.keep("run", "", 1, b"x"), None);
     }
 }

@@ -19,6 +19,8 @@ pub struct Job {
     pub run: String,
     /// The time step.
     pub step: i64,
+    /// Which of several outputs of the step; empty for the default one.
+    pub stream: String,
     /// What to do.
     pub task: Task,
 }
@@ -142,6 +144,7 @@ pub(crate) mod tests {
             deadline: received + Duration::from_secs(3600),
             run: run.into(),
             step,
+            stream: String::new(),
             task: Task::Classify {
                 subject: Subject::Path(b"/image.png".to_vec()),
                 model: None,

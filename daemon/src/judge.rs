@@ -12,7 +12,7 @@ use crate::worker::Judge;
 use anomalyd_models::image::{
     ByteOrder, Field, FieldLayout, FieldNumber, ImageError, ImageErrorKind, Input, Limits,
 };
-use anomalyd_models::online::{HeatMap, Labelled, Truth};
+use anomalyd_models::online::{HeatMap, Labelled, Streams, Truth};
 use anomalyd_models::{Error, FieldFacts, Judgement, Label};
 use anomalyd_proto::{Dtype, Status, TrueLabel, Verdict};
 use serde::Serialize;
@@ -118,99 +118,69 @@ struct Taken {
 }
 
 impl ImageJudge {
+    /// Judges without a run, by a fitted model.
+    fn classify_alone(
+        &self,
+        job: &Job,
+        begun: Instant,
+        subject: &Subject,
+        model: Option<&str>,
+    ) -> Result<Answer, Fault> {
+        // A wrong model is told before the image is looked at.
+        let model = self.models.find(model)?;
+        let taken = take(subject, &self.roots, &self.limits)?;
+        let judging = Instant::now();
+        let Input::Image(image) = &taken.input else {
+            let text = "a fitted model judges images, not raw fields: name the run that the field belongs to";
+            return Err(Fault::new(Status::Unsupported, text));
+        };
+        let judgement = model.pipeline().judge(image).map_err(|error| fault_of(&error))?;
+        let timings = timings(job, begun, &taken, judging);
+        let name = ModelDetail { name: model.name.clone(), sha256: model.sha256().to_owned() };
+        let detail =
+            Detail { method: Some("model"), model: Some(name), ..detail_of(&judgement, taken, timings) };
+        Ok(told(job, subject, &judgement, in_words(&judgement), &detail))
+    }
+
+    /// Judges within a run.
     fn classify(
         &self,
         job: &Job,
+        begun: Instant,
         subject: &Subject,
-        model: Option<&str>,
         wants_heat_map: bool,
     ) -> Result<Answer, Fault> {
-        let begun = Instant::now();
-        // A wrong model is told before the image is looked at.
-        let model = if job.run.is_empty() { Some(self.models.find(model)?) } else { None };
         let taken = take(subject, &self.roots, &self.limits)?;
         let judging = Instant::now();
-        let (judgement, model, heat_map, evicted) = match &model {
-            Some(model) => {
-                let Input::Image(image) = &taken.input else {
-                    let text = "a fitted model judges images, not raw fields: name the run that the field belongs to";
-                    return Err(Fault::new(Status::Unsupported, text));
-                };
-                let judgement = model.pipeline().judge(image).map_err(|error| fault_of(&error))?;
-                (
-                    judgement,
-                    Some(ModelDetail { name: model.name.clone(), sha256: model.sha256().to_owned() }),
-                    None,
-                    None,
-                )
+        self.runs.with(&job.run, |run, evicted| {
+            let is_first = run.last_step().is_none();
+            let goes_back = run.last_step_of(&job.stream).is_some_and(|last| last >= job.step);
+            let judgement =
+                run.judge_input(&job.stream, job.step, &taken.input).map_err(|error| fault_of(&error))?;
+            let is_alarm = judgement.verdict.label == Label::Anomalous;
+            let keeps = self.heat_map_dir.as_ref().filter(|_| is_alarm);
+            let heat_map = (wants_heat_map || keeps.is_some())
+                .then(|| run.heat_map_of(&job.stream, &taken.input))
+                .flatten()
+                .and_then(|map| encoded(&map))
+                .unwrap_or_default();
+            let heat_map_file = keeps
+                .filter(|_| !heat_map.is_empty())
+                .and_then(|dir| dir.keep(&job.run, &job.stream, job.step, &heat_map));
+            let timings = timings(job, begun, &taken, judging);
+            let detail =
+                Detail { method: Some(self.method), heat_map_file, ..detail_of(&judgement, taken, timings) };
+            let mut text = in_words(&judgement);
+            if let Some(name) = evicted {
+                text.push_str(&format!("; run {name} was forgotten to make room (runs.max_runs)"));
             }
-            None => {
-                let work = |run: &mut anomalyd_models::online::OnlineRun| {
-                    let judgement =
-                        run.judge_input(job.step, &taken.input).map_err(|error| fault_of(&error))?;
-                    let kept = self.heat_map_dir.is_some() && judgement.verdict.label == Label::Anomalous;
-                    let heat_map = if wants_heat_map || kept { run.heat_map_of(&taken.input) } else { None };
-                    Ok((judgement, heat_map))
-                };
-                let ((judgement, heat_map), evicted) = self.runs.with(&job.run, work)?;
-                (judgement, None, heat_map, evicted)
-            }
-        };
-        let heat_map = heat_map.and_then(|map| encoded(&map)).unwrap_or_default();
-        let heat_map_file = match &self.heat_map_dir {
-            Some(dir) if judgement.verdict.label == Label::Anomalous && !heat_map.is_empty() => {
-                dir.keep(&job.run, job.step, &heat_map)
-            }
-            _ => None,
-        };
-        let detail = Detail {
-            method: Some(if model.is_some() { "model" } else { self.method }),
-            p_value: judgement.p_value,
-            false_alarm_rate: judgement.false_alarm_rate,
-            timings_s: Some(Timings {
-                queue: begun.saturating_duration_since(job.received).as_secs_f64(),
-                read: taken.read.as_secs_f64(),
-                decode: taken.decode.as_secs_f64(),
-                judge: judging.elapsed().as_secs_f64(),
-                total: job.received.elapsed().as_secs_f64(),
-            }),
-            image: Some(taken.detail.clone()),
-            field: field_detail(&taken.input, judgement.field),
-            model,
-            pool: judgement.pool.map(|pool| PoolDetail { size: pool.size, needed: pool.needed }),
-            region: judgement.region,
-            heat_map_file,
-            forgot: judgement.forgot,
-            reproducible: judgement.reproducible,
-            labelled: judgement.truth,
-            in_pool: None,
-        };
-        let mut text = in_words(&judgement);
-        if let Some(name) = evicted {
-            text.push_str(&format!("; run {name} was forgotten to make room (runs.max_runs)"));
-        }
-        let verdict = verdict_of(judgement.verdict.label);
-        tracing::info!(
-            verdict = verdict.as_str(),
-            score = judgement.verdict.score,
-            threshold = judgement.verdict.threshold,
-            image = match subject {
-                Subject::Path(path) => escaped(path),
-                Subject::Image(bytes) | Subject::Field { bytes, .. } => format!("{} bytes", bytes.len()),
-            },
-            seconds = job.received.elapsed().as_secs_f64(),
-            "judged: {text}"
-        );
-        let answer = Answer {
-            verdict,
-            score: judgement.verdict.score,
-            threshold: judgement.verdict.threshold,
-            heat_map: if wants_heat_map { heat_map.into() } else { Arc::default() },
-            // In a run only the newest step stays: what was said of later ones is of images that are forgotten.
-            gone_back_to: Some(job.step),
-            ..Answer::done(text).with_detail(&detail)
-        };
-        Ok(answer)
+            Ok(Answer {
+                heat_map: if wants_heat_map { heat_map.into() } else { Arc::default() },
+                // What was said of later steps is of images that are forgotten, or of another run of this name.
+                gone_back_to: (is_first || goes_back).then_some(job.step),
+                ..told(job, subject, &judgement, text, &detail)
+            })
+        })
     }
 
     fn rewind(&self, job: &Job) -> Result<Answer, Fault> {
@@ -230,8 +200,8 @@ impl ImageJudge {
             TrueLabel::Normal => Truth::Normal,
             TrueLabel::Anomalous => Truth::Anomalous,
         };
-        let work = |run: &mut anomalyd_models::online::OnlineRun| {
-            let labelled = run.label(job.step, truth).map_err(|error| fault_of(&error))?;
+        let work = |run: &mut Streams| {
+            let labelled = run.label(&job.stream, job.step, truth).map_err(|error| fault_of(&error))?;
             let labelled = labelled.ok_or_else(|| {
                 let last = run.last_step().map_or("no image".into(), |last| format!("images up to step {last}"));
                 let text = format!(
@@ -263,9 +233,13 @@ impl ImageJudge {
 
 impl Judge for ImageJudge {
     fn judge(&self, job: &Job) -> Answer {
+        let begun = Instant::now();
         let result = match &job.task {
-            Task::Classify { subject, model, wants_heat_map } => {
-                self.classify(job, subject, model.as_deref(), *wants_heat_map)
+            Task::Classify { subject, model, .. } if job.run.is_empty() => {
+                self.classify_alone(job, begun, subject, model.as_deref())
+            }
+            Task::Classify { subject, wants_heat_map, .. } => {
+                self.classify(job, begun, subject, *wants_heat_map)
             }
             Task::Rewind => self.rewind(job),
             Task::Label(label) => self.label(job, *label),
@@ -327,6 +301,55 @@ fn field_detail(input: &Input, facts: Option<FieldFacts>) -> Option<FieldDetail>
     })
 }
 
+fn timings(job: &Job, begun: Instant, taken: &Taken, judging: Instant) -> Timings {
+    Timings {
+        queue: begun.saturating_duration_since(job.received).as_secs_f64(),
+        read: taken.read.as_secs_f64(),
+        decode: taken.decode.as_secs_f64(),
+        judge: judging.elapsed().as_secs_f64(),
+        total: job.received.elapsed().as_secs_f64(),
+    }
+}
+
+/// What every judgement has.
+fn detail_of(judgement: &Judgement, taken: Taken, timings: Timings) -> Detail {
+    Detail {
+        p_value: judgement.p_value,
+        false_alarm_rate: judgement.false_alarm_rate,
+        timings_s: Some(timings),
+        field: field_detail(&taken.input, judgement.field),
+        image: Some(taken.detail),
+        pool: judgement.pool.map(|pool| PoolDetail { size: pool.size, needed: pool.needed }),
+        region: judgement.region,
+        forgot: judgement.forgot,
+        reproducible: judgement.reproducible,
+        labelled: judgement.truth,
+        ..Detail::default()
+    }
+}
+
+/// The answer with a judgement, which the log is told as well.
+fn told(job: &Job, subject: &Subject, judgement: &Judgement, text: String, detail: &Detail) -> Answer {
+    let verdict = verdict_of(judgement.verdict.label);
+    tracing::info!(
+        verdict = verdict.as_str(),
+        score = judgement.verdict.score,
+        threshold = judgement.verdict.threshold,
+        image = match subject {
+            Subject::Path(path) => escaped(path),
+            Subject::Image(bytes) | Subject::Field { bytes, .. } => format!("{} bytes", bytes.len()),
+        },
+        seconds = job.received.elapsed().as_secs_f64(),
+        "judged: {text}"
+    );
+    Answer {
+        verdict,
+        score: judgement.verdict.score,
+        threshold: judgement.verdict.threshold,
+        ..Answer::done(text).with_detail(detail)
+    }
+}
+
 /// The heat map as a PNG file. A picture that fails does not make a verdict fail: the log says so.
 fn encoded(map: &HeatMap) -> Option<Vec<u8>> {
     map.to_png().inspect_err(|error| tracing::warn!(%error, "no heat map")).ok()
@@ -347,6 +370,7 @@ fn image_fault(error: &ImageError, name: &str) -> Fault {
 fn fault_of(error: &Error) -> Fault {
     match error {
         Error::Image(error) => image_fault(error, "the image"),
+        Error::TooManyStreams { .. } => Fault::new(Status::TooLarge, format!("{error} (runs.max_streams)")),
         Error::Step { .. } => Fault::new(Status::OutOfOrder, error.to_string()),
         Error::Shape { .. } => {
             let text =

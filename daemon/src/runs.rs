@@ -1,9 +1,7 @@
 //! The simulation runs that the daemon remembers, each with its own pool; in memory, so that a restart forgets them.
 
 use crate::fault::Fault;
-use anomalyd_models::extractor::{DeviceChoice, WeightsStore};
-use anomalyd_models::image::Preprocess;
-use anomalyd_models::online::{OnlineParams, OnlineRun};
+use anomalyd_models::online::{RunSettings, StreamSummary, Streams};
 use anomalyd_proto::Status;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -13,10 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct Runs {
     slots: Mutex<Slots>,
     max_runs: usize,
-    params: OnlineParams,
-    preprocess: Preprocess,
-    weights: Arc<WeightsStore>,
-    device: DeviceChoice,
+    settings: RunSettings,
 }
 
 #[derive(Default)]
@@ -26,7 +21,7 @@ struct Slots {
 }
 
 struct Slot {
-    run: Arc<Mutex<OnlineRun>>,
+    run: Arc<Mutex<Streams>>,
     used: u64,
     summary: RunSummary,
 }
@@ -44,6 +39,8 @@ pub struct RunSummary {
     pub alarms: usize,
     /// Images that an operator has labelled.
     pub labels: usize,
+    /// The same for each stream; `pool_size` is that of all together.
+    pub streams: Vec<StreamSummary>,
 }
 
 // A panic is caught by the worker, which has the run mended or forgotten: the guarded state is sound.
@@ -57,19 +54,13 @@ impl Runs {
     /// # Errors
     ///
     /// A parameter outside its range.
-    pub fn new(
-        max_runs: usize,
-        params: OnlineParams,
-        preprocess: Preprocess,
-        weights: Arc<WeightsStore>,
-        device: DeviceChoice,
-    ) -> anomalyd_models::Result<Self> {
+    pub fn new(max_runs: usize, settings: RunSettings) -> anomalyd_models::Result<Self> {
         // Made once for nothing, so that wrong parameters are found at the start and not by the first image.
-        OnlineRun::new(params.clone(), preprocess, Arc::clone(&weights), device)?;
-        Ok(Self { slots: Mutex::default(), max_runs, params, preprocess, weights, device })
+        Streams::new(settings.clone())?;
+        Ok(Self { slots: Mutex::default(), max_runs, settings })
     }
 
-    /// Does `work` on the run `name`, which begins now if it is not known. Returns also the run that had to be forgotten for
+    /// Does `work` on the run `name`, which begins now if it is not known. `work` is told the run that had to be forgotten for
     /// it.
     ///
     /// # Errors
@@ -78,13 +69,13 @@ impl Runs {
     pub fn with<T>(
         &self,
         name: &str,
-        work: impl FnOnce(&mut OnlineRun) -> Result<T, Fault>,
-    ) -> Result<(T, Option<String>), Fault> {
+        work: impl FnOnce(&mut Streams, Option<&str>) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
         let (run, evicted) = self.find_or_begin(name)?;
         let mut guard = lock(&run);
-        let result = work(&mut guard);
+        let result = work(&mut guard, evicted.as_deref());
         self.note(name, &guard);
-        result.map(|value| (value, evicted))
+        result
     }
 
     /// Does `work` on the run `name`; `None` if there is no such run.
@@ -95,7 +86,7 @@ impl Runs {
     pub fn with_known<T>(
         &self,
         name: &str,
-        work: impl FnOnce(&mut OnlineRun) -> Result<T, Fault>,
+        work: impl FnOnce(&mut Streams) -> Result<T, Fault>,
     ) -> Result<Option<T>, Fault> {
         let Some(run) = lock(&self.slots).by_name.get(name).map(|slot| Arc::clone(&slot.run)) else {
             return Ok(None);
@@ -132,7 +123,7 @@ impl Runs {
         summaries
     }
 
-    fn find_or_begin(&self, name: &str) -> Result<(Arc<Mutex<OnlineRun>>, Option<String>), Fault> {
+    fn find_or_begin(&self, name: &str) -> Result<(Arc<Mutex<Streams>>, Option<String>), Fault> {
         let mut slots = lock(&self.slots);
         slots.clock += 1;
         let used = slots.clock;
@@ -140,9 +131,8 @@ impl Runs {
             slot.used = used;
             return Ok((Arc::clone(&slot.run), None));
         }
-        let run =
-            OnlineRun::new(self.params.clone(), self.preprocess, Arc::clone(&self.weights), self.device)
-                .map_err(|error| Fault::new(Status::Internal, format!("run {name} cannot begin: {error}")))?;
+        let run = Streams::new(self.settings.clone())
+            .map_err(|error| Fault::new(Status::Internal, format!("run {name} cannot begin: {error}")))?;
         let mut evicted = None;
         if slots.by_name.len() >= self.max_runs {
             // One that a worker holds is in use; there are never more of those than workers.
@@ -164,7 +154,7 @@ impl Runs {
     }
 
     /// Writes down what `STATUS` tells, so that it need not wait for the run.
-    fn note(&self, name: &str, run: &OnlineRun) {
+    fn note(&self, name: &str, run: &Streams) {
         let summary = summary(name, run);
         let mut slots = lock(&self.slots);
         // What is known of an image outlives a rewind to before the run's first.
@@ -176,27 +166,35 @@ impl Runs {
     }
 }
 
-fn summary(name: &str, run: &OnlineRun) -> RunSummary {
-    let (alarms, labels) = run.n_known();
+fn summary(name: &str, run: &Streams) -> RunSummary {
+    let streams = run.summaries();
     RunSummary {
         name: name.to_owned(),
         pool_size: run.pool_size(),
         last_step: run.last_step(),
-        alarms,
-        labels,
+        alarms: streams.iter().map(|stream| stream.alarms).sum(),
+        labels: streams.iter().map(|stream| stream.labels).sum(),
+        streams,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anomalyd_models::image::Decoded;
+    use anomalyd_models::extractor::{DeviceChoice, WeightsStore};
+    use anomalyd_models::image::{Decoded, Preprocess};
+    use anomalyd_models::online::OnlineParams;
     use ndarray::Array3;
 
     fn runs(max_runs: usize) -> Runs {
-        let weights = Arc::new(WeightsStore::default());
-        Runs::new(max_runs, OnlineParams::default(), Preprocess::default(), weights, DeviceChoice::default())
-            .unwrap()
+        let settings = RunSettings {
+            params: OnlineParams::default(),
+            preprocess: Preprocess::default(),
+            weights: Arc::new(WeightsStore::default()),
+            device: DeviceChoice::default(),
+            max_streams: 4,
+        };
+        Runs::new(max_runs, settings).unwrap()
     }
 
     fn judge(runs: &Runs, name: &str, step: i64) -> Option<String> {
@@ -204,10 +202,11 @@ mod tests {
             (row * 3 + column * 5 + step as usize) as u8
         });
         let image = Decoded { pixels, format: "png" };
-        let work = |run: &mut OnlineRun| {
-            run.judge(step, &image).map_err(|error| Fault::new(Status::Internal, error.to_string()))
+        let work = |run: &mut Streams, evicted: Option<&str>| {
+            run.judge("", step, &image).map_err(|error| Fault::new(Status::Internal, error.to_string()))?;
+            Ok(evicted.map(str::to_owned))
         };
-        runs.with(name, work).unwrap().1
+        runs.with(name, work).unwrap()
     }
 
     fn told(runs: &Runs) -> Vec<(String, usize, Option<i64>)> {
@@ -238,7 +237,7 @@ mod tests {
     fn run_that_began_with_an_error_has_not_begun() {
         let runs = runs(2);
         let fault = Fault::new(Status::Unsupported, "too small");
-        assert_eq!(runs.with("a", |_| Err::<(), _>(fault.clone())).unwrap_err(), fault);
+        assert_eq!(runs.with("a", |_, _| Err::<(), _>(fault.clone())).unwrap_err(), fault);
         assert_eq!(told(&runs), []);
     }
 
@@ -253,7 +252,7 @@ mod tests {
         for step in 1..4 {
             judge(&runs, "a", step);
         }
-        let panicking = || runs.with("a", |_| -> Result<(), Fault> { panic!("on purpose") });
+        let panicking = || runs.with("a", |_, _| -> Result<(), Fault> { panic!("on purpose") });
         assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(panicking)).is_err());
         assert!(runs.mend("a", 3).contains("3 images"));
         judge(&runs, "a", 4);

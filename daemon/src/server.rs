@@ -195,12 +195,14 @@ impl Service {
         let step = request
             .step
             .ok_or_else(|| Fault::new(Status::Malformed, "frame 5 (step) is missing: give the time step"))?;
+        let stream = request.options.stream().to_owned();
         let task = task_of(request)?;
         let allowed =
             if deadline_ms == 0 { self.default_deadline } else { Duration::from_millis(deadline_ms.into()) };
         self.n_tickets += 1;
         let ticket = self.n_tickets;
-        let job = Job { ticket, received, deadline: received + allowed, run: run.clone(), step, task };
+        let job =
+            Job { ticket, received, deadline: received + allowed, run: run.clone(), step, stream, task };
         if self.queue.is_idle() {
             // The time without progress is counted from when there is work.
             self.board.progress();

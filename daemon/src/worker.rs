@@ -72,7 +72,7 @@ pub(crate) fn late(job: &Job) -> Fault {
 }
 
 fn survive(judge: &dyn Judge, job: &Job, board: &Board) -> Answer {
-    let span = tracing::info_span!("job", run = %job.run, step = job.step);
+    let span = tracing::info_span!("job", run = %job.run, stream = %job.stream, step = job.step);
     let _entered = span.enter();
     // The judge mends what the panic may have left half done, so nothing broken is seen again.
     catch_unwind(AssertUnwindSafe(|| judge.judge(job))).unwrap_or_else(|panic| {

@@ -6,7 +6,7 @@ use crate::identity::is_run_name;
 use crate::limits::{MAX_OPTION_KEY_BYTES, MAX_OPTION_VALUE_BYTES};
 
 /// Keys that this version gives a meaning.
-pub(crate) const KNOWN_KEYS: [&str; 4] = ["model", "want", "shape", "dtype"];
+pub(crate) const KNOWN_KEYS: [&str; 5] = ["model", "want", "shape", "dtype", "stream"];
 
 /// The options of a request, in the order in which they were sent.
 ///
@@ -48,6 +48,12 @@ impl Options {
     /// The fitted model to judge with; None: the daemon's default. A decoded name passes [`is_run_name`].
     pub fn model(&self) -> Option<&str> {
         self.value("model").and_then(|name| std::str::from_utf8(name).ok())
+    }
+
+    /// Which of several outputs per step the image is; empty for the run's default stream. A decoded name that is not empty
+    /// passes [`is_run_name`].
+    pub fn stream(&self) -> &str {
+        self.value("stream").and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default()
     }
 
     /// Whether a heat map is asked for.
@@ -98,6 +104,11 @@ pub(crate) fn check_options(options: &[(&str, &[u8])]) -> Result<(), DecodeError
         let is_name = |value: &[u8]| std::str::from_utf8(value).is_ok_and(is_run_name);
         if let Some(name) = first.filter(|value| key == "model" && !is_name(value)) {
             let expected = "a model's name, 1 to 128 of A-Z, a-z, 0-9, hyphen, underscore, point and colon";
+            return Err(DecodeError::Option { key, expected, found: excerpt(name) });
+        }
+        if let Some(name) = first.filter(|value| key == "stream" && !value.is_empty() && !is_name(value)) {
+            let expected =
+                "a stream's name, at most 128 of A-Z, a-z, 0-9, hyphen, underscore, point and colon";
             return Err(DecodeError::Option { key, expected, found: excerpt(name) });
         }
     }

@@ -18,7 +18,7 @@ pub enum Status {
     DeadlinePassed = 408,
     /// The step cannot be reconciled with what the daemon remembers.
     OutOfOrder = 409,
-    /// The message, the file or the image exceeds a limit.
+    /// The message, the file, the image or the number of streams exceeds a limit.
     TooLarge = 413,
     /// Not an image that can be read, or not of the run's dimensions.
     Unsupported = 415,
@@ -112,7 +112,7 @@ impl Status {
             ),
             Status::TooLarge => (
                 "too large",
-                "the message, the file or the image exceeds a limit",
+                "the message, the file, the image or the number of streams exceeds a limit",
                 "raise the limit, or send less",
             ),
             Status::Unsupported => (

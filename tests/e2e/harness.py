@@ -147,6 +147,9 @@ class Probe:
     def label(self, step, truth):
         return self.say(f"label {step} {truth}")
 
+    def stream(self, name):
+        return self.say(f"stream x{name.encode().hex()}")
+
     def ping(self):
         return self.say("ping")
 

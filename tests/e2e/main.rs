@@ -16,4 +16,5 @@ mod overload;
 mod replay;
 mod runs;
 mod security;
+mod streams;
 mod systemd;

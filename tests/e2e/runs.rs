@@ -15,8 +15,10 @@ fn two_runs_have_pools_of_their_own() {
     assert_eq!(
         runs,
         serde_json::json!([
-            {"name": "one", "pool_size": 3, "last_step": 3, "alarms": 0, "labels": 0},
-            {"name": "two", "pool_size": 1, "last_step": 1, "alarms": 0, "labels": 0},
+            {"name": "one", "pool_size": 3, "last_step": 3, "alarms": 0, "labels": 0,
+             "streams": [{"name": "", "pool_size": 3, "last_step": 3, "alarms": 0, "labels": 0}]},
+            {"name": "two", "pool_size": 1, "last_step": 1, "alarms": 0, "labels": 0,
+             "streams": [{"name": "", "pool_size": 1, "last_step": 1, "alarms": 0, "labels": 0}]},
         ])
     );
 }

@@ -1,6 +1,7 @@
 """The C and the Fortran client against the real daemon: whatever goes wrong, the documented status within the time-out, and the daemon
 lives on."""
 
+import json
 import os
 import signal
 import threading
@@ -41,6 +42,20 @@ class ClientTest:
         self.assertEqual((again.status, again.label, again.acted), (200, "anomalous", True))
         self.assertEqual(probe.label(2, "normal").status, 200)
         self.assertEqual(probe.classify(2, image).label, "normal")
+
+    def test_streams_of_a_run_go_on_beside_each_other(self):
+        daemon = self.start()
+        probe = self.probe(self.language, daemon.service, "run")
+        image = self.image()
+        for step in range(1, 4):
+            for stream in ("", "density", "slice:2"):
+                probe.stream(stream)
+                self.assertEqual(probe.classify(step, image).status, 200)
+        probe.stream("density")
+        self.assertEqual(probe.label(2, "anomalous").status, 200)
+        status = json.loads(daemon.request("ANOM1", "STATUS", "s", 0, socket="control")[9])
+        streams = [(s["name"], s["pool_size"], s["labels"]) for s in status["runs"][0]["streams"]]
+        self.assertEqual(streams, [("", 1, 0), ("density", 1, 1), ("slice:2", 1, 0)])
 
     def test_bad_images_get_their_statuses_and_the_daemon_goes_on(self):
         daemon = self.start()

@@ -162,6 +162,9 @@ fn by_daemon(args: &ClassifyArgs, tell: &mut dyn FnMut(Line)) -> anyhow::Result<
         if let Some(model) = &args.model {
             request.options.push("model", model.as_bytes());
         }
+        if let Some(stream) = &args.stream {
+            request.options.push("stream", stream.as_bytes());
+        }
         tell(match ask(&found, &request, timeout) {
             Ok(reply) => line_of(path, &reply),
             Err(error @ ClientError::Invalid(_)) => return Err(error.into()),

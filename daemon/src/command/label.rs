@@ -25,6 +25,9 @@ pub(super) fn run(args: &LabelArgs) -> anyhow::Result<Exit> {
         TruthArg::Normal => TrueLabel::Normal,
         TruthArg::Anomalous => TrueLabel::Anomalous,
     }));
+    if !args.stream.is_empty() {
+        request.options.push("stream", args.stream.as_bytes());
+    }
     match ask(&found, &request, Duration::from_millis(args.timeout_ms)) {
         Ok(reply) => {
             say(format_args!("{}: {}", reply.status.name(), reply.text));

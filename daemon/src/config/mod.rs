@@ -42,6 +42,8 @@ pub struct Config {
     pub preprocess: Preprocess,
     /// Runs remembered at the same time.
     pub max_runs: usize,
+    /// Streams of one run.
+    pub max_streams: usize,
     /// Replies remembered for each run.
     pub remembered_replies: usize,
     /// Directory that the heat maps of alarms are written to.
@@ -224,6 +226,7 @@ impl Config {
                 reduce: in_range("image.reduce", image.reduce, 1..=64)?,
             },
             max_runs: in_range("runs.max_runs", raw.runs.max_runs, 1..=10_000)?,
+            max_streams: in_range("runs.max_streams", raw.runs.max_streams, 1..=1000)?,
             remembered_replies: in_range(
                 "runs.remembered_replies",
                 raw.runs.remembered_replies,

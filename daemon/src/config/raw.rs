@@ -191,16 +191,18 @@ pub enum CropSetting {
 pub struct Runs {
     /// Runs remembered at the same time; 1 to 10,000. One more makes the daemon forget the run that was used least recently.
     pub max_runs: usize,
+    /// Streams of one run, its outputs per step (variables, slices); 1 to 1,000. Each has a pool of its own, in memory.
+    pub max_streams: usize,
     /// Replies remembered for each run, with which retries are answered; 64 to 100,000.
     pub remembered_replies: usize,
-    /// Directory that the heat map of every alarm is written to, as `run-NAME-step-STEP.png`; made if missing. Empty: none
-    /// are written.
+    /// Directory that the heat map of every alarm is written to, as `run-NAME-step-STEP.png` (with a stream:
+    /// `run-NAME-stream-STREAM-step-STEP.png`); made if missing. Empty: none are written.
     pub heat_map_dir: String,
 }
 
 impl Default for Runs {
     fn default() -> Self {
-        Self { max_runs: 16, remembered_replies: 64, heat_map_dir: String::new() }
+        Self { max_runs: 16, max_streams: 16, remembered_replies: 64, heat_map_dir: String::new() }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::extractor::{DeviceChoice, WeightsStore};
 use crate::image::{Decoded, Input, Preprocess};
 use crate::verdict::Judgement;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -52,7 +53,7 @@ pub struct Streams {
 }
 
 /// What is to be told of a stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StreamSummary {
     /// Its name, empty for the default stream.
     pub name: String,
@@ -184,6 +185,11 @@ impl Streams {
     /// The number of images believed normal, of all streams together.
     pub fn pool_size(&self) -> usize {
         self.by_name.values().map(OnlineRun::pool_size).sum()
+    }
+
+    /// The newest step judged in a stream.
+    pub fn last_step_of(&self, stream: &str) -> Option<i64> {
+        self.by_name.get(stream)?.last_step()
     }
 
     /// The newest step judged in any stream.

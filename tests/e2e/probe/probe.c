@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0
  *
  * Does what its standard input says with one client, and prints one line for each: the tests drive it. A line is
- *     classify STEP xHEXPATH | field STEP BYTES VARIABLES ROWS COLUMNS xHEXPATH | rewind STEP | label STEP normal|anomalous | ping
+ *     classify STEP xHEXPATH | field STEP BYTES VARIABLES ROWS COLUMNS xHEXPATH | rewind STEP | label STEP normal|anomalous |
+ *     stream xHEXNAME | ping
  * and the answer
  *     STATUS LABEL ACTED RESTARTED STEP SCORE THRESHOLD MILLISECONDS INSTANCE
  */
@@ -75,6 +76,9 @@ int main(int argc, char **argv)
         } else if (sscanf(line, "rewind %" SCNd64, &step) == 1) {
             verdict.status = anomalyd_rewind(client, step);
             verdict.step = step;
+        } else if (sscanf(line, "stream x%256[0-9a-f]", hex) >= 0 && strncmp(line, "stream", 6) == 0) {
+            from_hex(hex, path, sizeof path);
+            verdict.status = anomalyd_set_stream(client, path);
         } else if (sscanf(line, "label %" SCNd64 " %8192[a-z]", &step, hex) == 2) {
             anomalyd_label truth = strcmp(hex, "normal") == 0 ? ANOMALYD_NORMAL : ANOMALYD_ANOMALOUS;
             verdict.status = anomalyd_label_step(client, step, truth);

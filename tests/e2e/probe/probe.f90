@@ -10,7 +10,7 @@ program probe
    type(anomalyd_verdict) :: verdict
    character(max_line) :: line, word
    character(4096) :: endpoint, run, number, policy
-   character(:), allocatable :: path
+   character(:), allocatable :: path, stream
    character(256) :: message
    real(real64), allocatable :: doubles(:, :, :), plane(:, :)
    real(real32), allocatable :: singles(:, :, :)
@@ -34,6 +34,7 @@ program probe
       stop 1
    end if
 
+   stream = ''
    do
       read (input_unit, '(a)', iostat=ios) line
       if (ios /= 0) exit
@@ -43,7 +44,7 @@ program probe
       if (index(line, 'classify ') == 1) then
          read (line(10:), *) step, word
          path = from_hex(trim(word))
-         call watch%classify(step, path, verdict, stat)
+         call watch%classify(step, path, verdict, stat, stream=stream)
       else if (index(line, 'field ') == 1) then
          read (line(7:), *) step, n_bytes, nvar, ny, nx, word
          path = from_hex(trim(word))
@@ -51,17 +52,17 @@ program probe
          if (n_bytes == 4) then
             allocate (singles(nx, ny, nvar))
             read (unit) singles
-            call watch%classify_field(step, singles, verdict, stat)
+            call watch%classify_field(step, singles, verdict, stat, stream=stream)
             deallocate (singles)
          else if (nvar == 1) then
             allocate (plane(nx, ny))
             read (unit) plane
-            call watch%classify_field(step, plane, verdict, stat)
+            call watch%classify_field(step, plane, verdict, stat, stream=stream)
             deallocate (plane)
          else
             allocate (doubles(nx, ny, nvar))
             read (unit) doubles
-            call watch%classify_field(step, doubles, verdict, stat)
+            call watch%classify_field(step, doubles, verdict, stat, stream=stream)
             deallocate (doubles)
          end if
          close (unit)
@@ -70,9 +71,12 @@ program probe
          call watch%rewind(step, stat)
          verdict%status = stat
          verdict%step = step
+      else if (index(line, 'stream ') == 1) then
+         stream = from_hex(trim(line(8:)))
+         verdict%status = anomalyd_ok
       else if (index(line, 'label ') == 1) then
          read (line(7:), *) step, word
-         call watch%label_step(step, merge(anomalyd_normal, anomalyd_anomalous, word == 'normal'), stat)
+         call watch%label_step(step, merge(anomalyd_normal, anomalyd_anomalous, word == 'normal'), stat, stream=stream)
          verdict%status = stat
          verdict%step = step
       else
