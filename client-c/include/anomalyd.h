@@ -287,8 +287,8 @@ ANOMALYD_API anomalyd_status anomalyd_wait(anomalyd_client *client, anomalyd_ver
  * Names the stream of the calls that follow: which of several outputs per step (variables, slices) their images are.
  *
  * Each stream of a run is compared with its own images; the daemon's false-alarm rate is shared by a run's streams. It
- * concerns anomalyd_classify(), anomalyd_classify_field(), anomalyd_submit() and anomalyd_label_step(); a rewind concerns all streams of the run.
- * A request that is in flight keeps its stream. Nothing is sent.
+ * concerns anomalyd_classify(), anomalyd_classify_field(), anomalyd_submit() and anomalyd_label_step(); a rewind
+ * concerns all streams of the run. A request that is in flight keeps its stream. Nothing is sent.
  *
  * @param stream  Letters, digits, "-_.:", at most ANOMALYD_MAX_STREAM; NULL or "": the default stream.
  *

@@ -113,6 +113,9 @@ pub struct ServeArgs {
     /// Directory below which images may lie; may be given again (paths.roots)
     #[arg(long, value_name = "DIR")]
     pub roots: Vec<PathBuf>,
+    /// Directory to keep runs in, so that they outlive this process (runs.state_dir)
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
     /// Images judged at the same time (workers.count)
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,

@@ -12,6 +12,7 @@ use crate::paths::Roots;
 use crate::queue::Queue;
 use crate::replies::Replies;
 use crate::report::Report;
+use crate::run_store::RunStore;
 use crate::runs::Runs;
 use crate::security::Gate;
 use crate::server::{self, Service};
@@ -87,7 +88,8 @@ impl Daemon {
             device,
             max_streams: config.max_streams,
         };
-        let runs = Runs::new(config.max_runs, settings).context("in the section [online]")?;
+        let store = config.state_dir.as_deref().map(RunStore::open).transpose()?;
+        let runs = Runs::new(config.max_runs, settings, store)?;
         let (models, runs) = (Arc::new(models), Arc::new(runs));
         let judge: Arc<dyn Judge> = Arc::new(ImageJudge {
             roots: Roots::open(&config.roots, config.max_file_bytes)?,

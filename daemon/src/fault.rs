@@ -13,6 +13,16 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// The fault of a request whose id was that of another one, about `step`.
+    pub fn id_used_twice(id: &[u8], run: &str, step: i64) -> Self {
+        let text = format!(
+            "the request id {} of run {run} was used for another request (step {step}): give each request an id of its own, and a \
+             retry that of its first",
+            escaped(id)
+        );
+        Self::new(Status::Malformed, text)
+    }
+
     /// A fault with its text.
     pub fn new(status: Status, text: impl Into<String>) -> Self {
         Self { status, text: text.into() }

@@ -11,6 +11,10 @@ use std::time::Instant;
 pub struct Job {
     /// With which the service thread finds whom to answer.
     pub ticket: u64,
+    /// The request's id.
+    pub request_id: Vec<u8>,
+    /// The sum of what is asked, without the deadline.
+    pub content: [u8; 32],
     /// When the request was received.
     pub received: Instant,
     /// Work that has not begun by then is not done.
@@ -140,6 +144,8 @@ pub(crate) mod tests {
         let received = Instant::now();
         Job {
             ticket: step.unsigned_abs(),
+            request_id: step.to_string().into(),
+            content: [0; 32],
             received,
             deadline: received + Duration::from_secs(3600),
             run: run.into(),

@@ -12,7 +12,7 @@ use crate::worker::Judge;
 use anomalyd_models::image::{
     ByteOrder, Field, FieldLayout, FieldNumber, ImageError, ImageErrorKind, Input, Limits,
 };
-use anomalyd_models::online::{HeatMap, Labelled, Streams, Truth};
+use anomalyd_models::online::{HeatMap, Labelled, Truth};
 use anomalyd_models::{Error, FieldFacts, Judgement, Label};
 use anomalyd_proto::{Dtype, Status, TrueLabel, Verdict};
 use serde::Serialize;
@@ -152,7 +152,7 @@ impl ImageJudge {
     ) -> Result<Answer, Fault> {
         let taken = take(subject, &self.roots, &self.limits)?;
         let judging = Instant::now();
-        self.runs.with(&job.run, |run, evicted| {
+        self.runs.with(job, |run, evicted| {
             let is_first = run.last_step().is_none();
             let goes_back = run.last_step_of(&job.stream).is_some_and(|last| last >= job.step);
             let judgement =
@@ -184,15 +184,18 @@ impl ImageJudge {
     }
 
     fn rewind(&self, job: &Job) -> Result<Answer, Fault> {
-        let forgot =
-            self.runs.with_known(&job.run, |run| run.rewind(job.step).map_err(|error| fault_of(&error)))?;
-        let text = match forgot {
-            None => format!("run {} is not known: there is nothing to forget", job.run),
-            Some(n) => format!("{n} images after step {} are forgotten", job.step),
+        let rewound = |forgot: usize, text: String| {
+            tracing::info!(forgot, "rewound: {text}");
+            let detail = Detail { forgot, ..Detail::default() };
+            Answer { gone_back_to: Some(job.step), ..Answer::done(text).with_detail(&detail) }
         };
-        tracing::info!(forgot = forgot.unwrap_or(0), "rewound: {text}");
-        let detail = Detail { forgot: forgot.unwrap_or(0), ..Detail::default() };
-        Ok(Answer { gone_back_to: Some(job.step), ..Answer::done(text).with_detail(&detail) })
+        let answer = self.runs.with_known(job, |run| {
+            let forgot = run.rewind(job.step).map_err(|error| fault_of(&error))?;
+            Ok(rewound(forgot, format!("{forgot} images after step {} are forgotten", job.step)))
+        })?;
+        Ok(answer.unwrap_or_else(|| {
+            rewound(0, format!("run {} is not known: there is nothing to forget", job.run))
+        }))
     }
 
     fn label(&self, job: &Job, label: TrueLabel) -> Result<Answer, Fault> {
@@ -200,7 +203,7 @@ impl ImageJudge {
             TrueLabel::Normal => Truth::Normal,
             TrueLabel::Anomalous => Truth::Anomalous,
         };
-        let work = |run: &mut Streams| {
+        let answer = self.runs.with_known(job, |run| {
             let labelled = run.label(&job.stream, job.step, truth).map_err(|error| fault_of(&error))?;
             let labelled = labelled.ok_or_else(|| {
                 let last = run.last_step().map_or("no image".into(), |last| format!("images up to step {last}"));
@@ -210,24 +213,22 @@ impl ImageJudge {
                 );
                 Fault::new(Status::NotFound, text)
             })?;
-            Ok((labelled, run.pool_size()))
-        };
-        let (labelled, pool_size) = self.runs.with_known(&job.run, work)?.ok_or_else(|| {
-            Fault::new(
-                Status::NotFound,
-                format!("run {} is not known: STATUS names the runs that are", job.run),
-            )
+            let text = in_words_of_label(job.step, truth, labelled);
+            let text = format!("{text}; pool of {}", run.pool_size());
+            tracing::warn!(?truth, forgot = labelled.forgot, "labelled: {text}");
+            let detail = Detail {
+                forgot: labelled.forgot,
+                labelled: Some(truth),
+                in_pool: Some(labelled.in_pool),
+                ..Detail::default()
+            };
+            let gone_back_to = (labelled.forgot > 0).then(|| job.step.saturating_sub(1));
+            Ok(Answer { gone_back_to, ..Answer::done(text).with_detail(&detail) })
         })?;
-        let text = format!("{}; pool of {pool_size}", in_words_of_label(job.step, truth, labelled));
-        tracing::warn!(?truth, forgot = labelled.forgot, "labelled: {text}");
-        let detail = Detail {
-            forgot: labelled.forgot,
-            labelled: Some(truth),
-            in_pool: Some(labelled.in_pool),
-            ..Detail::default()
-        };
-        let gone_back_to = (labelled.forgot > 0).then(|| job.step.saturating_sub(1));
-        Ok(Answer { gone_back_to, ..Answer::done(text).with_detail(&detail) })
+        answer.ok_or_else(|| {
+            let text = format!("run {} is not known: STATUS names the runs that are", job.run);
+            Fault::new(Status::NotFound, text)
+        })
     }
 }
 

@@ -23,6 +23,7 @@ pub mod paths;
 pub mod queue;
 pub mod replies;
 pub mod report;
+pub mod run_store;
 pub mod runs;
 pub mod security;
 pub mod server;

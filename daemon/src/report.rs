@@ -40,6 +40,8 @@ struct StatusDetail {
     unknown_options: u64,
     unanswerable: u64,
     runs: Vec<RunSummary>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_stored: Option<u64>,
     models: Vec<String>,
 }
 
@@ -100,6 +102,7 @@ impl Report {
             unknown_options: board.unknown_options.load(Ordering::Relaxed),
             unanswerable: board.unanswerable.load(Ordering::Relaxed),
             runs: self.runs.summaries(),
+            not_stored: self.runs.n_not_stored(),
             models: self.models.summaries().into_iter().map(|model| model.name).collect(),
         };
         let text = format!(

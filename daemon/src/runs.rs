@@ -1,10 +1,14 @@
-//! The simulation runs that the daemon remembers, each with its own pool; in memory, so that a restart forgets them.
+//! The simulation runs that the daemon remembers, each with its streams; in memory, and on disk where a directory is set.
 
 use crate::fault::Fault;
+use crate::job::{Answer, Job};
+use crate::run_store::{Answered, RunFiles, RunStore, Stored};
 use anomalyd_models::online::{RunSettings, StreamSummary, Streams};
 use anomalyd_proto::Status;
+use anyhow::Context;
 use serde::Serialize;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// All runs.
@@ -12,6 +16,8 @@ pub struct Runs {
     slots: Mutex<Slots>,
     max_runs: usize,
     settings: RunSettings,
+    store: Option<RunStore>,
+    n_not_stored: AtomicU64,
 }
 
 #[derive(Default)]
@@ -21,9 +27,17 @@ struct Slots {
 }
 
 struct Slot {
-    run: Arc<Mutex<Streams>>,
+    /// `None` until it is used: it begins then, or is read from the disk.
+    run: Arc<Mutex<Option<Run>>>,
     used: u64,
     summary: RunSummary,
+}
+
+/// A run in memory.
+struct Run {
+    streams: Streams,
+    /// Where it is stored, with its newest answers.
+    stored: Option<(RunFiles, Answered)>,
 }
 
 /// What `STATUS` tells of a run.
@@ -49,64 +63,77 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Runs {
-    /// No runs yet; `max_runs` of them will be remembered.
+    /// The runs of `store`, or none yet; `max_runs` of them will be remembered.
     ///
     /// # Errors
     ///
-    /// A parameter outside its range.
-    pub fn new(max_runs: usize, settings: RunSettings) -> anomalyd_models::Result<Self> {
+    /// A parameter outside its range, or a store that cannot be read.
+    pub fn new(max_runs: usize, settings: RunSettings, store: Option<RunStore>) -> anyhow::Result<Self> {
         // Made once for nothing, so that wrong parameters are found at the start and not by the first image.
-        Streams::new(settings.clone())?;
-        Ok(Self { slots: Mutex::default(), max_runs, settings })
+        Streams::new(settings.clone()).context("in the section [online]")?;
+        let mut slots = Slots::default();
+        for (name, manifest) in
+            store.as_ref().map(|store| store.runs(&settings)).transpose()?.unwrap_or_default()
+        {
+            slots.clock += 1;
+            let summary = RunSummary::of(&name, manifest.summaries());
+            slots.by_name.insert(name, Slot { run: Arc::default(), used: slots.clock, summary });
+        }
+        Ok(Self { slots: Mutex::new(slots), max_runs, settings, store, n_not_stored: AtomicU64::new(0) })
     }
 
-    /// Does `work` on the run `name`, which begins now if it is not known. `work` is told the run that had to be forgotten for
-    /// it.
+    /// Does the `job` by `work` on its run, which begins now if it is not known. `work` is told the run that had to be forgotten
+    /// for it. What follows is on disk before this returns.
+    ///
+    /// A job that was done in an earlier life of the daemon gets the answer that it got then.
     ///
     /// # Errors
     ///
     /// Those of `work`; a run that began with an error has not begun.
-    pub fn with<T>(
+    pub fn with(
         &self,
-        name: &str,
-        work: impl FnOnce(&mut Streams, Option<&str>) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
-        let (run, evicted) = self.find_or_begin(name)?;
-        let mut guard = lock(&run);
-        let result = work(&mut guard, evicted.as_deref());
-        self.note(name, &guard);
-        result
+        job: &Job,
+        work: impl FnOnce(&mut Streams, Option<&str>) -> Result<Answer, Fault>,
+    ) -> Result<Answer, Fault> {
+        let (run, evicted) = self.find_or_begin(&job.run);
+        self.work_on(&run, job, |streams| work(streams, evicted.as_deref()))
     }
 
-    /// Does `work` on the run `name`; `None` if there is no such run.
+    /// Does the `job` by `work` on its run; `None` if there is no such run. Otherwise as [`with`](Self::with).
     ///
     /// # Errors
     ///
     /// Those of `work`.
-    pub fn with_known<T>(
+    pub fn with_known(
         &self,
-        name: &str,
-        work: impl FnOnce(&mut Streams) -> Result<T, Fault>,
-    ) -> Result<Option<T>, Fault> {
-        let Some(run) = lock(&self.slots).by_name.get(name).map(|slot| Arc::clone(&slot.run)) else {
+        job: &Job,
+        work: impl FnOnce(&mut Streams) -> Result<Answer, Fault>,
+    ) -> Result<Option<Answer>, Fault> {
+        let Some(run) = lock(&self.slots).by_name.get(&job.run).map(|slot| Arc::clone(&slot.run)) else {
             return Ok(None);
         };
-        let mut guard = lock(&run);
-        let result = work(&mut guard);
-        self.note(name, &guard);
-        result.map(Some)
+        self.work_on(&run, job, work).map(Some)
     }
 
     /// Brings the run `name` back to right after `step` or to its newest known state, whichever is earlier, after a panic in
-    /// the work on it; or forgets it. Says what was done.
+    /// the work on it; or, where it is stored, to what the disk has; or forgets it. Says what was done.
     pub fn mend(&self, name: &str, step: i64) -> String {
         // Taken out first: should mending panic as well, the run is gone and not half done.
         let Some(slot) = lock(&self.slots).by_name.remove(name) else { return "no run was touched".into() };
+        if self.store.is_some() {
+            // Not even what the panic left of it in memory is needed. A run that was not stored yet begins anew.
+            let slot = Slot { run: Arc::default(), ..slot };
+            lock(&self.slots).by_name.insert(name.to_owned(), slot);
+            return format!("run {name} is read again as it was stored before");
+        }
         let target = slot.summary.last_step.map_or(i64::MIN, |last| last.min(step));
-        let rewound = lock(&slot.run).rewind(target);
+        let mut guard = lock(&slot.run);
+        let Some(run) = guard.as_mut() else { return format!("run {name} had not begun") };
+        let rewound = run.streams.rewind(target);
+        let summary = RunSummary::of(name, run.streams.summaries());
+        drop(guard);
         match rewound {
             Ok(_) => {
-                let summary = summary(name, &lock(&slot.run));
                 let pool_size = summary.pool_size;
                 lock(&self.slots).by_name.insert(name.to_owned(), Slot { summary, ..slot });
                 format!("run {name} was brought back to its state of {pool_size} images")
@@ -115,7 +142,7 @@ impl Runs {
         }
     }
 
-    /// Name, pool and newest step of each run, by name.
+    /// What is to be told of each run, by name.
     pub fn summaries(&self) -> Vec<RunSummary> {
         let mut summaries: Vec<_> =
             lock(&self.slots).by_name.values().map(|slot| slot.summary.clone()).collect();
@@ -123,64 +150,117 @@ impl Runs {
         summaries
     }
 
-    fn find_or_begin(&self, name: &str) -> Result<(Arc<Mutex<Streams>>, Option<String>), Fault> {
+    /// How often a run could not be stored; `None` where runs are in memory only.
+    pub fn n_not_stored(&self) -> Option<u64> {
+        self.store.as_ref().map(|_| self.n_not_stored.load(Ordering::Relaxed))
+    }
+
+    fn work_on(
+        &self,
+        run: &Mutex<Option<Run>>,
+        job: &Job,
+        work: impl FnOnce(&mut Streams) -> Result<Answer, Fault>,
+    ) -> Result<Answer, Fault> {
+        let mut guard = lock(run);
+        let run = match &mut *guard {
+            Some(run) => run,
+            empty => empty.insert(self.begin(&job.run)?),
+        };
+        if let Some((_, answered)) = &run.stored
+            && let Some(answer) = answered.find(job)?
+        {
+            tracing::info!("answered as it was before the daemon began: {}", answer.text);
+            return Ok(answer);
+        }
+        let mut result = work(&mut run.streams);
+        let summary = RunSummary::of(&job.run, run.streams.summaries());
+        let is_empty = summary == RunSummary::of(&job.run, Vec::new());
+        if let (Ok(answer), Some((files, answered)), false) = (&mut result, &mut run.stored, is_empty) {
+            answered.remember(job, answer);
+            if let Err(error) = files.save(&run.streams, answered) {
+                self.n_not_stored.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(%error, "the run could not be stored: a restart would bring it back as it was before");
+                answer.text.push_str(&format!("; the run could not be stored: {error}"));
+            }
+        }
+        self.note(summary, is_empty);
+        result
+    }
+
+    /// The run as it was stored, or one without images.
+    fn begin(&self, name: &str) -> Result<Run, Fault> {
+        let opened = self.store.as_ref().map(|store| store.open_run(name, &self.settings));
+        if let Some((_, Some(Stored { streams, answered, files }))) = opened {
+            return Ok(Run { streams, stored: Some((files, answered)) });
+        }
+        let streams = Streams::new(self.settings.clone())
+            .map_err(|error| Fault::new(Status::Internal, format!("run {name} cannot begin: {error}")))?;
+        Ok(Run { streams, stored: opened.map(|(files, _)| (files, Answered::default())) })
+    }
+
+    fn find_or_begin(&self, name: &str) -> (Arc<Mutex<Option<Run>>>, Option<String>) {
         let mut slots = lock(&self.slots);
         slots.clock += 1;
         let used = slots.clock;
         if let Some(slot) = slots.by_name.get_mut(name) {
             slot.used = used;
-            return Ok((Arc::clone(&slot.run), None));
+            return (Arc::clone(&slot.run), None);
         }
-        let run = Streams::new(self.settings.clone())
-            .map_err(|error| Fault::new(Status::Internal, format!("run {name} cannot begin: {error}")))?;
         let mut evicted = None;
-        if slots.by_name.len() >= self.max_runs {
+        while slots.by_name.len() >= self.max_runs {
             // One that a worker holds is in use; there are never more of those than workers.
             let idle = slots.by_name.iter().filter(|(_, slot)| Arc::strong_count(&slot.run) == 1);
-            evicted = idle.min_by_key(|(_, slot)| slot.used).map(|(name, _)| name.clone());
-            if let Some(oldest) = &evicted {
-                slots.by_name.remove(oldest);
-                tracing::warn!(
-                    run = oldest,
-                    max_runs = self.max_runs,
-                    "a run was forgotten to make room for another"
-                );
+            let Some(oldest) = idle.min_by_key(|(_, slot)| slot.used).map(|(name, _)| name.clone()) else {
+                break;
+            };
+            slots.by_name.remove(&oldest);
+            if let Some(store) = &self.store {
+                store.remove(&oldest);
             }
+            tracing::warn!(
+                run = oldest,
+                max_runs = self.max_runs,
+                "a run was forgotten to make room for another"
+            );
+            evicted = Some(oldest);
         }
-        let run = Arc::new(Mutex::new(run));
-        let summary = RunSummary { name: name.to_owned(), ..RunSummary::default() };
+        let run: Arc<Mutex<Option<Run>>> = Arc::default();
+        let summary = RunSummary::of(name, Vec::new());
         slots.by_name.insert(name.to_owned(), Slot { run: Arc::clone(&run), used, summary });
-        Ok((run, evicted))
+        (run, evicted)
     }
 
-    /// Writes down what `STATUS` tells, so that it need not wait for the run.
-    fn note(&self, name: &str, run: &Streams) {
-        let summary = summary(name, run);
+    /// Writes down what `STATUS` tells, so that it need not wait for the run. A run of which nothing is left has not begun.
+    fn note(&self, summary: RunSummary, is_empty: bool) {
         let mut slots = lock(&self.slots);
-        // What is known of an image outlives a rewind to before the run's first.
-        if summary == (RunSummary { name: name.to_owned(), ..RunSummary::default() }) {
-            slots.by_name.remove(name);
-        } else if let Some(slot) = slots.by_name.get_mut(name) {
+        if is_empty {
+            slots.by_name.remove(&summary.name);
+            if let Some(store) = &self.store {
+                store.remove(&summary.name);
+            }
+        } else if let Some(slot) = slots.by_name.get_mut(&summary.name) {
             slot.summary = summary;
         }
     }
 }
 
-fn summary(name: &str, run: &Streams) -> RunSummary {
-    let streams = run.summaries();
-    RunSummary {
-        name: name.to_owned(),
-        pool_size: run.pool_size(),
-        last_step: run.last_step(),
-        alarms: streams.iter().map(|stream| stream.alarms).sum(),
-        labels: streams.iter().map(|stream| stream.labels).sum(),
-        streams,
+impl RunSummary {
+    fn of(name: &str, streams: Vec<StreamSummary>) -> Self {
+        Self {
+            name: name.to_owned(),
+            pool_size: streams.iter().map(|stream| stream.pool_size).sum(),
+            last_step: streams.iter().filter_map(|stream| stream.last_step).max(),
+            alarms: streams.iter().map(|stream| stream.alarms).sum(),
+            labels: streams.iter().map(|stream| stream.labels).sum(),
+            streams,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::tests::job;
     use anomalyd_models::extractor::{DeviceChoice, WeightsStore};
     use anomalyd_models::image::{Decoded, Preprocess};
     use anomalyd_models::online::OnlineParams;
@@ -194,7 +274,7 @@ mod tests {
             device: DeviceChoice::default(),
             max_streams: 4,
         };
-        Runs::new(max_runs, settings).unwrap()
+        Runs::new(max_runs, settings, None).unwrap()
     }
 
     fn judge(runs: &Runs, name: &str, step: i64) -> Option<String> {
@@ -202,11 +282,14 @@ mod tests {
             (row * 3 + column * 5 + step as usize) as u8
         });
         let image = Decoded { pixels, format: "png" };
+        let mut forgotten = None;
         let work = |run: &mut Streams, evicted: Option<&str>| {
+            forgotten = evicted.map(str::to_owned);
             run.judge("", step, &image).map_err(|error| Fault::new(Status::Internal, error.to_string()))?;
-            Ok(evicted.map(str::to_owned))
+            Ok(Answer::done(""))
         };
-        runs.with(name, work).unwrap()
+        runs.with(&job(name, step), work).unwrap();
+        forgotten
     }
 
     fn told(runs: &Runs) -> Vec<(String, usize, Option<i64>)> {
@@ -237,13 +320,13 @@ mod tests {
     fn run_that_began_with_an_error_has_not_begun() {
         let runs = runs(2);
         let fault = Fault::new(Status::Unsupported, "too small");
-        assert_eq!(runs.with("a", |_, _| Err::<(), _>(fault.clone())).unwrap_err(), fault);
+        assert_eq!(runs.with(&job("a", 1), |_, _| Err(fault.clone())).unwrap_err(), fault);
         assert_eq!(told(&runs), []);
     }
 
     #[test]
     fn unknown_run_has_nothing_to_go_back_to() {
-        assert_eq!(runs(2).with_known("a", |_| Ok(())).unwrap(), None);
+        assert_eq!(runs(2).with_known(&job("a", 1), |_| Ok(Answer::done(""))).unwrap(), None);
     }
 
     #[test]
@@ -252,7 +335,7 @@ mod tests {
         for step in 1..4 {
             judge(&runs, "a", step);
         }
-        let panicking = || runs.with("a", |_, _| -> Result<(), Fault> { panic!("on purpose") });
+        let panicking = || runs.with(&job("a", 4), |_, _| panic!("on purpose"));
         assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(panicking)).is_err());
         assert!(runs.mend("a", 3).contains("3 images"));
         judge(&runs, "a", 4);

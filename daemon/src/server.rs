@@ -155,12 +155,8 @@ impl Service {
             Known::No => {}
             Known::Answered(answer) => return self.wire.reply(&peer, &answer),
             Known::OtherContent(step) => {
-                let text = format!(
-                    "the request id {} of run {} was used for another request (step {step}): give each request an id of its own, and a \
-                     retry that of its first",
-                    request.request_id, request.run
-                );
-                return self.wire.reply(&peer, &Fault::new(Status::Malformed, text).into());
+                let fault = Fault::id_used_twice(request.request_id.as_bytes(), &request.run, step);
+                return self.wire.reply(&peer, &fault.into());
             }
             Known::InWork(ticket) => {
                 if let Some(pending) = self.pending.get_mut(&ticket) {
@@ -201,8 +197,17 @@ impl Service {
             if deadline_ms == 0 { self.default_deadline } else { Duration::from_millis(deadline_ms.into()) };
         self.n_tickets += 1;
         let ticket = self.n_tickets;
-        let job =
-            Job { ticket, received, deadline: received + allowed, run: run.clone(), step, stream, task };
+        let job = Job {
+            ticket,
+            request_id: request_id.as_bytes().to_vec(),
+            content,
+            received,
+            deadline: received + allowed,
+            run: run.clone(),
+            step,
+            stream,
+            task,
+        };
         if self.queue.is_idle() {
             // The time without progress is counted from when there is work.
             self.board.progress();

@@ -73,6 +73,12 @@ pub enum Error {
         /// The one that cannot begin.
         stream: String,
     },
+    /// What was stored of a run cannot be gone on with.
+    #[error("{reason}")]
+    Record {
+        /// What was found and what was expected.
+        reason: String,
+    },
     /// A file could not be read or written.
     #[error("{path}: {source}", path = path.display())]
     Io {

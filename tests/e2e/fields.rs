@@ -5,11 +5,11 @@ use serde_json::Value;
 use std::fs;
 use std::path::Path;
 
-const ROWS: usize = 48;
-const COLUMNS: usize = 64;
+pub(crate) const ROWS: usize = 48;
+pub(crate) const COLUMNS: usize = 64;
 
 /// A density over some decades, with waves that move a little from step to step.
-fn density(step: usize) -> Vec<f64> {
+pub(crate) fn density(step: usize) -> Vec<f64> {
     let time = step as f64 + 0.03 * (1.7 * step as f64).sin();
     let at = |row: usize, column: usize| {
         let wave = (row as f64 / 6.0 + 0.15 * time).sin() * (column as f64 / 7.0 - 0.1 * time).cos();
@@ -19,7 +19,7 @@ fn density(step: usize) -> Vec<f64> {
 }
 
 /// The same with a block of zones ten times as dense.
-fn faulty(step: usize) -> Vec<f64> {
+pub(crate) fn faulty(step: usize) -> Vec<f64> {
     let mut values = density(step);
     for row in 20..30 {
         values[row * COLUMNS + 30..][..10].iter_mut().for_each(|value| *value *= 10.0);
@@ -31,7 +31,7 @@ fn f32s(values: &[f64]) -> Vec<u8> {
     values.iter().flat_map(|value| (*value as f32).to_le_bytes()).collect()
 }
 
-fn f64s(values: &[f64]) -> Vec<u8> {
+pub(crate) fn f64s(values: &[f64]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
@@ -42,7 +42,7 @@ fn npy(values: &[f64]) -> Vec<u8> {
     [b"\x93NUMPY\x01\0", &length[..], header.as_bytes(), &f64s(values)].concat()
 }
 
-fn send(daemon: &Daemon, run: &str, step: usize, bytes: &[u8], options: &[&str]) -> Reply {
+pub(crate) fn send(daemon: &Daemon, run: &str, step: usize, bytes: &[u8], options: &[&str]) -> Reply {
     let (id, step) = (fresh_id(), step.to_string());
     let mut frames: Vec<&[u8]> =
         vec![b"ANOM1", b"CLASSIFY", id.as_bytes(), b"0", run.as_bytes(), step.as_bytes(), b"field", bytes];

@@ -200,14 +200,20 @@ impl Client {
 
     /// The next reply, whosever it is.
     pub(crate) fn receive(&self) -> Reply {
-        let frames = self.socket.recv_multipart(0).expect("a reply within the time limit");
+        self.receive_within(REPLY_LIMIT_MS.into()).expect("a reply within the time limit")
+    }
+
+    /// The next reply, if one comes within so many milliseconds.
+    pub(crate) fn receive_within(&self, milliseconds: i64) -> Option<Reply> {
+        let ready = self.socket.poll(zmq::POLLIN, milliseconds).unwrap() > 0;
+        let frames = ready.then(|| self.socket.recv_multipart(0).unwrap())?;
         assert!(
             frames.len() >= 10 && frames[0].is_empty(),
             "a delimiter and nine frames at least: {frames:?}"
         );
         let text = |idx: usize| String::from_utf8(frames[idx + 1].clone()).unwrap();
         assert_eq!(text(0), "ANOM1");
-        Reply {
+        Some(Reply {
             id: text(1),
             status: text(2).parse().unwrap(),
             verdict: text(3),
@@ -217,7 +223,7 @@ impl Client {
             text: text(8),
             detail: frames.get(10).map_or(Value::Null, |bytes| serde_json::from_slice(bytes).unwrap()),
             heat_map: frames.get(11).cloned().unwrap_or_default(),
-        }
+        })
     }
 
     pub(crate) fn ask<T: AsRef<[u8]>>(&self, frames: &[T]) -> Reply {

@@ -44,7 +44,9 @@ pub(super) fn run(args: &ServeArgs, log_flags: LogFlags) -> anyhow::Result<Exit>
         control = endpoints.control.join(" "),
         endpoint_file = %config.sockets.endpoint_file.display(),
         workers = config.n_workers,
-        "serving; runs are remembered in memory, until the end of this process"
+        state_dir = config.state_dir.as_ref().map_or("none".into(), |dir| dir.display().to_string()),
+        "serving{}",
+        if config.state_dir.is_none() { "; runs are remembered in memory, until the end of this process" } else { "" }
     );
     let supervised = runtime.block_on(lifecycle::supervise(&mut daemon));
     // First, so that no client is sent to sockets that are being closed.
@@ -101,6 +103,7 @@ fn flags(args: &ServeArgs) -> anyhow::Result<Vec<(String, String)>> {
         ("sockets.runtime_dir", &args.runtime_dir),
         ("sockets.endpoint_file", &args.endpoint_file),
         ("models.models_dir", &args.models_dir),
+        ("runs.state_dir", &args.state_dir),
     ] {
         if let Some(path) = path {
             add(setting, text(path)?);

@@ -46,6 +46,8 @@ pub struct Config {
     pub max_streams: usize,
     /// Replies remembered for each run.
     pub remembered_replies: usize,
+    /// Directory that runs are stored in; `None`: in memory only.
+    pub state_dir: Option<PathBuf>,
     /// Directory that the heat maps of alarms are written to.
     pub heat_map_dir: Option<PathBuf>,
     /// Judgement within a run.
@@ -232,6 +234,7 @@ impl Config {
                 raw.runs.remembered_replies,
                 64..=100_000,
             )?,
+            state_dir: surroundings.path(&raw.runs.state_dir),
             heat_map_dir: surroundings.path(&raw.runs.heat_map_dir),
             online: raw.online.clone(),
             models_dir: surroundings.path(&raw.models.models_dir),

@@ -50,6 +50,9 @@ pub struct FieldScale {
     variables: Vec<VariableScale>,
 }
 
+/// A variable's scale: the bits of its numbers, and whether it is constant.
+pub(crate) type ScaleParts = ([u64; 4], bool);
+
 /// The scale of one variable.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct VariableScale {
@@ -68,6 +71,24 @@ impl FieldScale {
     pub fn of(field: &Field) -> Self {
         let [variables, _, _] = field.shape();
         Self { variables: (0..variables).map(|at| VariableScale::of(field.variable(at))).collect() }
+    }
+
+    /// The scale as numbers that are exact to the bit, for storing it.
+    pub(crate) fn to_parts(&self) -> Vec<ScaleParts> {
+        let parts = |scale: &VariableScale| {
+            let VariableScale { centre, softening, low, width, is_constant } = *scale;
+            ([centre, softening, low, width].map(f64::to_bits), is_constant)
+        };
+        self.variables.iter().map(parts).collect()
+    }
+
+    /// The scale of these numbers.
+    pub(crate) fn from_parts(parts: &[ScaleParts]) -> Self {
+        let scale = |&(bits, is_constant): &ScaleParts| {
+            let [centre, softening, low, width] = bits.map(f64::from_bits);
+            VariableScale { centre, softening, low, width, is_constant }
+        };
+        Self { variables: parts.iter().map(scale).collect() }
     }
 
     /// The number of variables.

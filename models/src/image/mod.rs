@@ -19,6 +19,7 @@ pub use encode::encode_png;
 pub use error::{ImageError, ImageErrorKind};
 pub use field::{ByteOrder, Field, FieldLayout, FieldNumber, MAX_VARIABLES, NotFinite};
 pub use field_scale::FieldScale;
+pub(crate) use field_scale::ScaleParts;
 pub use input::Input;
 pub use npy::read_npy;
 pub use preprocess::{Colour, Preprocess};

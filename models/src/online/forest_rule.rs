@@ -2,6 +2,7 @@
 
 use super::params::ForestRuleParams;
 use super::pool::Pool;
+use super::record::Record;
 use super::sequence::{Opinion, Rule};
 use crate::error::Result;
 use crate::extractor::{DeviceChoice, WeightsStore};
@@ -81,6 +82,18 @@ impl Rule for ForestRule {
             verdict = Verdict::by_threshold(f64::from(forest.score(sample)?[0]), self.params.threshold);
         }
         Ok(Opinion { verdict, p_value: None, region: None, places: None, state: row })
+    }
+
+    fn settings(&self) -> serde_json::Value {
+        serde_json::json!({ "extractor": self.params.extractor, "max_images": self.params.max_images })
+    }
+
+    fn store(&self, row: &Row, record: &mut Record) {
+        record.put_flat("features", row);
+    }
+
+    fn restore(&self, record: &Record) -> Result<Row> {
+        Ok(record.get_flat("features", usize::MAX)?.into())
     }
 
     fn needed(&self, pool: &Pool<Row>) -> usize {

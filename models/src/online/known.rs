@@ -89,6 +89,13 @@ impl Known {
         self.note(step, digest).truth = Some(truth);
     }
 
+    /// What is known again, the oldest first.
+    pub(super) fn restore(images: impl IntoIterator<Item = KnownImage>) -> Self {
+        let mut known: VecDeque<_> = images.into_iter().collect();
+        known.drain(..known.len().saturating_sub(MAX_KNOWN));
+        Self(known)
+    }
+
     /// All, the oldest first.
     pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = &KnownImage> {
         self.0.iter()

@@ -8,10 +8,12 @@ mod block_matching;
 mod forest_rule;
 mod heat_map;
 mod known;
+mod manifest;
 mod one_step_ahead;
 mod params;
 mod planes;
 mod pool;
+mod record;
 mod run;
 mod sequence;
 mod series;
@@ -21,9 +23,10 @@ mod tail;
 
 pub use heat_map::HeatMap;
 pub use known::Truth;
+pub use manifest::{RecordKey, RunManifest};
 pub use params::{ForestRuleParams, OneStepAheadParams, OnlineMethod, OnlineParams};
 pub use run::OnlineRun;
-pub use sequence::Labelled;
+pub use sequence::{Damage, Labelled};
 pub use series::ScalarRun;
 pub use streams::{RunSettings, StreamSummary, Streams};
 

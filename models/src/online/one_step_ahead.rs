@@ -9,11 +9,12 @@
 //! Where images before this one are missing (they raised an alarm and the simulation went on, or were never sent), the newest
 //! accepted image is older than one output interval. The image is then compared with pairs of accepted images as far apart.
 
-use super::block_matching::{NoveltyMap, PATCH, STRIDE, novelty};
+use super::block_matching::{NoveltyMap, PATCH, STRIDE, map_shape, novelty};
 use super::heat_map::Places;
 use super::params::OneStepAheadParams;
 use super::planes::{Planes, reduction};
 use super::pool::Pool;
+use super::record::Record;
 use super::sequence::{Opinion, Rule};
 use super::surprise::{Scale, Surprise};
 use super::tail::{Tail, median};
@@ -34,6 +35,9 @@ pub(super) const MAX_RESIDUALS: usize = 300;
 
 /// Residuals before a p-value is given; the prior of the tail weighs as much.
 pub(super) const MIN_RESIDUALS: usize = 10;
+
+/// To be raised when a state comes to mean another thing: those stored before are then refused.
+const REVISION: u32 = 1;
 
 /// Newest pairs of accepted images, as far apart as the image is from the newest, that a late image is judged by.
 const MAX_PAIRS: usize = 30;
@@ -226,6 +230,39 @@ impl Rule for OneStepAhead {
             return Ok(self.judge_next(&map, pool.held(last).1, next, factor, rate));
         }
         Ok(self.judge_late(pool, lag, next, factor, rate))
+    }
+
+    fn settings(&self) -> serde_json::Value {
+        let OneStepAheadParams { max_pixels, max_shift, max_lag, .. } = self.params;
+        serde_json::json!({
+            "revision": REVISION, "max_pixels": max_pixels, "max_shift": max_shift, "max_lag": max_lag,
+        })
+    }
+
+    fn store(&self, state: &State, record: &mut Record) {
+        let State { image, scale, levels, residuals, intervals, late: _ } = state;
+        image.store("image", record);
+        if let Some(scale) = scale {
+            scale.store("scale", record);
+        }
+        record.put_flat("levels", levels);
+        record.put_flat("residuals", residuals);
+        record.put_flat("intervals", intervals);
+    }
+
+    fn restore(&self, record: &Record) -> Result<State> {
+        let image = Planes::restore("image", record)?;
+        let (rows, columns) = map_shape(image.shape().rows, image.shape().columns);
+        let scale =
+            if record.has("scale") { Some(Scale::restore("scale", rows * columns, record)?) } else { None };
+        Ok(State {
+            image: Arc::new(image),
+            scale: scale.map(Arc::new),
+            levels: record.get_flat("levels", MAX_LEVELS)?,
+            residuals: record.get_flat("residuals", MAX_RESIDUALS)?,
+            intervals: record.get_flat("intervals", MAX_INTERVALS)?,
+            late: Vec::new(),
+        })
     }
 
     fn needed(&self, pool: &Pool<State>) -> usize {

@@ -1,5 +1,6 @@
 //! The pixels that are compared: grey levels of 8 bits, one plane a channel, halved until they are few enough.
 
+use super::record::Record;
 use crate::error::{Error, Result};
 use crate::traits::ImageShape;
 use ndarray::{Array3, Axis};
@@ -61,6 +62,18 @@ impl Planes {
             }
         }
         Self { shape: ImageShape { channels, rows, columns }, levels }
+    }
+
+    /// Puts the levels into a record.
+    pub(super) fn store(&self, name: &str, record: &mut Record) {
+        let ImageShape { channels, rows, columns } = self.shape;
+        record.put(name, &[channels, rows, columns], &self.levels);
+    }
+
+    /// The levels of a record.
+    pub(super) fn restore(name: &str, record: &Record) -> Result<Self> {
+        let ([channels, rows, columns], levels) = record.get(name)?;
+        Ok(Self { shape: ImageShape { channels, rows, columns }, levels })
     }
 
     /// `[channels, rows, columns]`.

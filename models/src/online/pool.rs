@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 #[derive(Debug)]
 pub(super) struct Entry<S> {
     pub(super) step: i64,
+    /// Of the state, as it is stored; a run gives each once, the later the greater.
+    pub(super) id: u64,
     /// Of the image's pixels.
     pub(super) digest: PixelDigest,
     /// The state after it.
@@ -34,6 +36,61 @@ impl<S> Pool<S> {
     /// - `depth`: how many states, its own included, the judgement at one state reads; as many more are kept.
     pub(super) fn new(max_snapshots: usize, depth: usize) -> Self {
         Self { entries: VecDeque::new(), n_dropped: 0, first_step: None, max_snapshots, depth }
+    }
+
+    /// A pool as it was: what [`entries`](Self::entries), [`n_dropped`](Self::n_dropped) and [`first_step`](Self::first_step)
+    /// told, or the oldest of these entries.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Record`] if the steps do not increase, or the entries are too few to judge by.
+    pub(super) fn restore(
+        max_snapshots: usize,
+        depth: usize,
+        n_dropped: usize,
+        first_step: Option<i64>,
+        entries: VecDeque<Entry<S>>,
+    ) -> Result<Self> {
+        let wrong = |reason: String| Err(Error::Record { reason });
+        let (Some(oldest), Some(first_step)) = (entries.front(), first_step) else {
+            return if entries.is_empty() && n_dropped == 0 {
+                Ok(Self::new(max_snapshots, depth))
+            } else {
+                wrong(format!("{n_dropped} images were dropped and {} are left", entries.len()))
+            };
+        };
+        let increase =
+            entries.iter().zip(entries.iter().skip(1)).all(|(a, b)| a.step < b.step && a.id < b.id);
+        if !increase || oldest.step < first_step {
+            return wrong("the steps of its images do not increase".into());
+        }
+        if n_dropped > 0 && entries.len() < depth {
+            return wrong(format!(
+                "the states of {} images are left, {depth} are needed to judge the next one",
+                entries.len()
+            ));
+        }
+        Ok(Self { entries, n_dropped, first_step: Some(first_step), max_snapshots, depth })
+    }
+
+    /// The images whose states are held, oldest first.
+    pub(super) fn entries(&self) -> impl DoubleEndedIterator<Item = &Entry<S>> + ExactSizeIterator {
+        self.entries.iter()
+    }
+
+    /// States that have been dropped from the front.
+    pub(super) fn n_dropped(&self) -> usize {
+        self.n_dropped
+    }
+
+    /// The number of newest states that can be gone back to.
+    pub(super) fn max_snapshots(&self) -> usize {
+        self.max_snapshots
+    }
+
+    /// The step of the run's first image.
+    pub(super) fn first_step(&self) -> Option<i64> {
+        self.first_step
     }
 
     /// The number of images accepted and not forgotten.
@@ -123,7 +180,7 @@ impl<S> Pool<S> {
         self.first_step.get_or_insert(entry.step);
         self.entries.push_back(entry);
         // A state that can be gone back to needs depth - 1 others before it.
-        if self.entries.len() > (self.max_snapshots - 1).saturating_add(self.depth) {
+        while self.entries.len() > (self.max_snapshots - 1).saturating_add(self.depth) {
             self.entries.pop_front();
             self.n_dropped += 1;
         }
@@ -135,7 +192,7 @@ mod tests {
     use super::*;
 
     fn entry(step: i64) -> Entry<i64> {
-        Entry { step, digest: [0; 32], state: step * 10 }
+        Entry { step, id: (step + 10) as u64, digest: [0; 32], state: step * 10 }
     }
 
     fn pool(steps: std::ops::RangeInclusive<i64>) -> Pool<i64> {
@@ -175,6 +232,31 @@ mod tests {
     fn a_young_pool_goes_back_to_any_step() {
         let pool = pool(1..=6);
         assert_eq!((1..=6).map(|step| after(&pool, step).unwrap()).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn a_restored_pool_is_as_it_was_and_one_that_cannot_have_been_is_refused() {
+        let restore = |n_dropped, first, steps: std::ops::Range<i64>| {
+            Pool::restore(4, 3, n_dropped, first, steps.map(entry).collect())
+        };
+        let (live, restored) = (pool(1..=20), restore(14, Some(1), 15..21).unwrap());
+        assert_eq!((restored.size(), restored.last_step()), (20, Some(20)));
+        for step in [0, 16, 17, 19, 20] {
+            let sizes = [&live, &restored].map(|pool| after(pool, step).map_err(|error| error.to_string()));
+            assert_eq!(sizes[0], sizes[1]);
+        }
+        let mut fewer = Pool::restore(2, 3, 14, Some(1), (15..=20).map(entry).collect()).unwrap();
+        fewer.push(entry(21));
+        assert_eq!((fewer.n_held(), fewer.size()), (4, 21), "a smaller limit holds from the next image on");
+        assert_eq!(restore(0, None, 1..1).unwrap().size(), 0);
+        for (n_dropped, first, steps) in
+            [(3, Some(1), 1..1), (14, Some(1), 15..17), (0, Some(5), 1..5), (0, None, 1..5)]
+        {
+            let error = restore(n_dropped, first, steps).unwrap_err();
+            assert!(matches!(error, Error::Record { .. }), "{error}");
+        }
+        let unordered = [3, 2, 4].map(entry).into();
+        assert!(Pool::restore(4, 3, 0, Some(2), unordered).is_err());
     }
 
     #[test]

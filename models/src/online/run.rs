@@ -3,6 +3,7 @@
 use super::forest_rule::ForestRule;
 use super::heat_map::{HeatMap, Places};
 use super::known::{KnownImage, Truth};
+use super::manifest::StreamManifest;
 use super::one_step_ahead::OneStepAhead;
 use super::params::{OnlineMethod, OnlineParams};
 use super::sequence::{Back, Labelled, Sequence};
@@ -243,6 +244,46 @@ impl OnlineRun {
             Method::OneStepAhead(sequence) => sequence.pool().size(),
             Method::Forest(sequence) => sequence.pool().size(),
         }
+    }
+
+    /// The settings that the states depend on.
+    pub(super) fn settings(&self) -> serde_json::Value {
+        let (method, rule) = match &self.method {
+            Method::OneStepAhead(sequence) => (OnlineMethod::OneStepAhead, sequence.settings()),
+            Method::Forest(sequence) => (OnlineMethod::Forest, sequence.settings()),
+        };
+        serde_json::json!({ "method": method, "image": self.preprocess, "rule": rule })
+    }
+
+    /// What is to be stored beside the states.
+    pub(super) fn manifest(&self) -> StreamManifest {
+        let manifest = match &self.method {
+            Method::OneStepAhead(sequence) => sequence.manifest(),
+            Method::Forest(sequence) => sequence.manifest(),
+        };
+        StreamManifest { field_scale: self.scale.as_ref().map(FieldScale::to_parts), ..manifest }
+    }
+
+    /// The state of a number, as the bytes of a file.
+    pub(super) fn record(&self, id: u64) -> Option<Vec<u8>> {
+        match &self.method {
+            Method::OneStepAhead(sequence) => sequence.record(id),
+            Method::Forest(sequence) => sequence.record(id),
+        }
+    }
+
+    /// Goes on where a manifest was written; returns steps that could not be read, and why.
+    pub(super) fn restore(
+        &mut self,
+        manifest: &StreamManifest,
+        read: impl FnMut(u64) -> std::result::Result<Vec<u8>, String>,
+    ) -> Result<Vec<(i64, String)>> {
+        let damages = match &mut self.method {
+            Method::OneStepAhead(sequence) => sequence.restore(manifest, read),
+            Method::Forest(sequence) => sequence.restore(manifest, read),
+        }?;
+        self.scale = manifest.field_scale.as_deref().map(FieldScale::from_parts);
+        Ok(damages)
     }
 
     /// The number of images known that have raised an alarm, and of those that an operator has labelled; at most 1,024 images

@@ -2,7 +2,9 @@
 
 use super::heat_map::Places;
 use super::known::{Known, Truth, digest};
+use super::manifest::{EntryManifest, KnownManifest, StreamManifest};
 use super::pool::{Entry, Pool};
+use super::record::Record;
 use crate::error::{Error, Result};
 use crate::traits::ImageShape;
 use crate::verdict::{Label, PoolState, Verdict};
@@ -40,6 +42,19 @@ pub(super) trait Rule {
         prepared: Self::Prepared,
         rate: f64,
     ) -> Result<Opinion<Self::State>>;
+
+    /// The settings that the states depend on: a state made with others must not be read.
+    fn settings(&self) -> serde_json::Value;
+
+    /// Puts all of a state into a record but what can be computed from it and those before it.
+    fn store(&self, state: &Self::State, record: &mut Record);
+
+    /// The state of a record.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Record`] if it is none.
+    fn restore(&self, record: &Record) -> Result<Self::State>;
 
     /// Images to come until verdicts are given.
     fn needed(&self, pool: &Pool<Self::State>) -> usize;
@@ -110,6 +125,17 @@ pub struct Labelled {
     pub forgot: usize,
 }
 
+/// A stored image that could not be read, and was left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The stream.
+    pub stream: String,
+    /// The image's step.
+    pub step: i64,
+    /// What is wrong with the record, and what follows.
+    pub reason: String,
+}
+
 /// Images kept out whose states are held, so that an operator can let one in: those of the newest steps.
 const MAX_KEPT: usize = 4;
 
@@ -125,13 +151,15 @@ pub(super) struct Sequence<R: Rule> {
     /// The newest step judged, accepted or not.
     last_step: Option<i64>,
     max_alarms_at_step: usize,
+    /// Of the next image's state.
+    next_id: u64,
 }
 
 impl<R: Rule> Sequence<R> {
     pub(super) fn new(rule: R, max_snapshots: usize, max_alarms_at_step: usize) -> Self {
         let pool = Pool::new(max_snapshots, rule.depth());
         let (known, kept) = (Known::default(), VecDeque::new());
-        Self { rule, pool, known, kept, shape: None, last_step: None, max_alarms_at_step }
+        Self { rule, pool, known, kept, shape: None, last_step: None, max_alarms_at_step, next_id: 0 }
     }
 
     pub(super) fn pool(&self) -> &Pool<R::State> {
@@ -187,7 +215,8 @@ impl<R: Rule> Sequence<R> {
             self.rule.judge(&mut self.pool, step, prepared, rate)?;
         (self.shape, self.last_step) = (Some(shape), Some(step));
 
-        let entry = Entry { step, digest: digest(pixels), state };
+        let entry = Entry { step, id: self.next_id, digest: digest(pixels), state };
+        self.next_id += 1;
         let before = self.known.find(step, &entry.digest);
         let alarmed = verdict.label == Label::Anomalous;
         let truth = before.and_then(|image| image.truth);
@@ -276,6 +305,86 @@ impl<R: Rule> Sequence<R> {
         Ok(Some(labelled))
     }
 
+    /// The settings that the states depend on.
+    pub(super) fn settings(&self) -> serde_json::Value {
+        self.rule.settings()
+    }
+
+    /// What is to be stored beside the states.
+    pub(super) fn manifest(&self) -> StreamManifest {
+        let manifest =
+            |entry: &Entry<R::State>| EntryManifest { id: entry.id, step: entry.step, digest: entry.digest };
+        StreamManifest {
+            shape: self.shape.map(|shape| [shape.channels, shape.rows, shape.columns]),
+            last_step: self.last_step,
+            first_step: self.pool.first_step(),
+            n_dropped: self.pool.n_dropped(),
+            field_scale: None,
+            next_id: self.next_id,
+            pool: self.pool.entries().map(manifest).collect(),
+            kept: self.kept.iter().map(manifest).collect(),
+            known: self.known.iter().map(KnownManifest::from).collect(),
+        }
+    }
+
+    /// The state of this number, as the bytes of a file.
+    pub(super) fn record(&self, id: u64) -> Option<Vec<u8>> {
+        // The newest is asked for, but after a fault of the disk.
+        let mut entries = self.pool.entries().rev().chain(&self.kept);
+        let Entry { step, digest, state, .. } = entries.find(|entry| entry.id == id)?;
+        let mut record = Record::default();
+        self.rule.store(state, &mut record);
+        Some(record.to_bytes(*step, digest))
+    }
+
+    /// Goes on where the manifest was written. An image whose record cannot be read is left out with all later ones, as by a
+    /// rewind to the one before; what is then wrong is told.
+    ///
+    /// - `read`: the bytes of the record of a number, or why there are none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Record`] if too little is left to go on with, and nothing is changed.
+    pub(super) fn restore(
+        &mut self,
+        manifest: &StreamManifest,
+        mut read: impl FnMut(u64) -> std::result::Result<Vec<u8>, String>,
+    ) -> Result<Vec<(i64, String)>> {
+        let mut damages = Vec::new();
+        let mut take = |&EntryManifest { id, step, digest }: &EntryManifest| {
+            let bytes = read(id).map_err(|reason| Error::Record { reason })?;
+            let state = self.rule.restore(&Record::from_bytes(&bytes, step, &digest)?)?;
+            Ok::<_, Error>(Entry { step, id, digest, state })
+        };
+        let (mut entries, mut kept) = (VecDeque::new(), VecDeque::new());
+        for entry in &manifest.pool {
+            match take(entry) {
+                Ok(entry) => entries.push_back(entry),
+                Err(error) => {
+                    damages.push((entry.step, error.to_string()));
+                    break;
+                }
+            }
+        }
+        let is_whole = damages.is_empty();
+        for entry in manifest.kept.iter().filter(|_| is_whole).take(MAX_KEPT) {
+            match take(entry) {
+                Ok(entry) => kept.push_back(entry),
+                Err(error) => damages.push((entry.step, error.to_string())),
+            }
+        }
+        let (n_dropped, first_step) = (manifest.n_dropped, manifest.first_step);
+        let first_step = first_step.filter(|_| n_dropped > 0 || !entries.is_empty());
+        let (max_snapshots, depth) = (self.pool.max_snapshots(), self.rule.depth());
+        self.pool = Pool::restore(max_snapshots, depth, n_dropped, first_step, entries)?;
+        self.kept = kept;
+        self.known = Known::restore(manifest.known.iter().map(|&known| known.into()));
+        self.shape = manifest.shape.map(|[channels, rows, columns]| ImageShape { channels, rows, columns });
+        self.last_step = if is_whole { manifest.last_step } else { self.pool.last_step() };
+        self.next_id = manifest.next_id;
+        Ok(damages)
+    }
+
     fn accept(&mut self, entry: Entry<R::State>) {
         self.pool.push(entry);
         // They were judged by a pool without this image.
@@ -299,206 +408,5 @@ fn image_shape(pixels: &Array3<f32>) -> ImageShape {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Alarms if the first pixel is more than 10 above the newest accepted one.
-    struct Jump;
-
-    impl Rule for Jump {
-        type Prepared = f32;
-        type State = f32;
-
-        fn depth(&self) -> usize {
-            1
-        }
-
-        fn prepare(&mut self, pixels: &Array3<f32>) -> Result<f32> {
-            Ok(pixels[[0, 0, 0]])
-        }
-
-        fn judge(&self, pool: &mut Pool<f32>, _: i64, value: f32, _: f64) -> Result<Opinion<f32>> {
-            let verdict = match pool.newest() {
-                Some(newest) => Verdict::by_threshold(f64::from(value - newest), 10.0),
-                None => Verdict::unknown(),
-            };
-            Ok(Opinion { verdict, p_value: None, region: None, places: None, state: value })
-        }
-
-        fn needed(&self, pool: &Pool<f32>) -> usize {
-            usize::from(pool.size() == 0)
-        }
-    }
-
-    const RATE: f64 = 1e-3;
-
-    fn image(value: f32) -> Array3<f32> {
-        Array3::from_elem((1, 2, 2), value)
-    }
-
-    fn sequence(values: &[f32]) -> Sequence<Jump> {
-        let mut sequence = Sequence::new(Jump, 8, 3);
-        for (step, &value) in values.iter().enumerate() {
-            sequence.judge(step as i64, &image(value), RATE).unwrap();
-        }
-        sequence
-    }
-
-    fn label(sequence: &mut Sequence<Jump>, step: i64, value: f32) -> (Label, bool) {
-        let sequel = sequence.judge(step, &image(value), RATE).unwrap();
-        (sequel.verdict.label, sequel.reproducible)
-    }
-
-    #[test]
-    fn an_image_that_raises_an_alarm_stays_out() {
-        let mut sequence = sequence(&[1.0, 2.0]);
-        assert_eq!(label(&mut sequence, 2, 50.0), (Label::Anomalous, false));
-        assert_eq!((sequence.pool().size(), sequence.last_step()), (2, Some(2)));
-        assert_eq!(label(&mut sequence, 3, 3.0), (Label::Normal, false));
-    }
-
-    #[test]
-    fn after_a_rewind_the_same_image_is_reproducible_and_another_is_judged_afresh() {
-        let mut sequence = sequence(&[1.0, 2.0]);
-        assert_eq!(label(&mut sequence, 2, 50.0), (Label::Anomalous, false));
-        assert_eq!(sequence.go(Back::To(0)).unwrap(), 1);
-        assert_eq!(label(&mut sequence, 1, 2.0), (Label::Normal, false));
-        assert_eq!(label(&mut sequence, 2, 60.0), (Label::Anomalous, false), "other pixels");
-        assert_eq!(label(&mut sequence, 2, 50.0), (Label::Normal, true), "the same pixels");
-        assert_eq!(sequence.pool().size(), 3);
-        sequence.go(Back::To(1)).unwrap();
-        assert_eq!(label(&mut sequence, 2, 50.0), (Label::Normal, true), "however often it is replayed");
-    }
-
-    #[test]
-    fn a_run_that_is_not_reproducible_bit_for_bit_passes_after_some_alarms_at_one_step() {
-        let mut sequence = sequence(&[1.0]);
-        let labels = [50.0, 50.25, 50.5, 50.75].map(|value| label(&mut sequence, 1, value));
-        assert_eq!(labels[..3], [(Label::Anomalous, false); 3]);
-        assert_eq!(labels[3], (Label::Normal, true));
-    }
-
-    #[test]
-    fn a_repeated_step_replaces_and_an_earlier_one_forgets_the_later_ones() {
-        let mut sequence = sequence(&[1.0, 2.0, 3.0, 4.0]);
-        let repeated = sequence.judge(3, &image(4.5), RATE).unwrap();
-        assert_eq!((repeated.forgot, repeated.pool.size), (1, 4));
-        let earlier = sequence.judge(1, &image(2.5), RATE).unwrap();
-        assert_eq!((earlier.forgot, earlier.pool.size), (3, 2));
-        assert_eq!(sequence.last_step(), Some(1));
-        let least = sequence.judge(i64::MIN, &image(2.5), RATE).unwrap();
-        assert_eq!((least.forgot, least.pool.size, least.verdict.label), (2, 1, Label::Unknown));
-    }
-
-    #[test]
-    fn a_rewind_to_the_last_step_or_later_forgets_nothing() {
-        let mut sequence = sequence(&[1.0, 2.0, 3.0]);
-        assert_eq!([2, 3, 100].map(|step| sequence.go(Back::To(step)).unwrap()), [0, 0, 0]);
-        assert_eq!((sequence.go(Back::To(-1)).unwrap(), sequence.last_step()), (3, None));
-    }
-
-    #[test]
-    fn a_step_older_than_the_oldest_state_is_an_error_and_changes_nothing() {
-        let mut sequence = sequence(&[1.0; 30]);
-        for error in
-            [sequence.go(Back::To(5)).unwrap_err(), sequence.judge(6, &image(1.0), RATE).unwrap_err()]
-        {
-            assert!(matches!(error, Error::Step { .. }), "{error}");
-        }
-        assert_eq!((sequence.pool().size(), sequence.last_step()), (30, Some(29)));
-    }
-
-    #[test]
-    fn an_image_of_other_dimensions_is_refused_before_it_makes_anything_forgotten() {
-        let mut sequence = sequence(&[1.0, 2.0, 3.0]);
-        let other = Array3::from_elem((1, 3, 2), 1.0);
-        for step in [1, 3] {
-            let error = sequence.judge(step, &other, RATE).unwrap_err();
-            assert!(matches!(error, Error::Shape { .. }), "{error}");
-            assert_eq!(sequence.pool().size(), 3);
-        }
-        sequence.go(Back::To(-1)).unwrap();
-        assert!(sequence.judge(0, &other, RATE).is_ok(), "an empty pool takes any dimensions");
-    }
-
-    fn told(in_pool: bool, was_in_pool: bool, forgot: usize) -> Option<Labelled> {
-        Some(Labelled { in_pool, was_in_pool, forgot })
-    }
-
-    #[test]
-    fn an_alarmed_image_that_is_normal_joins_the_pool_at_once_as_if_it_had_raised_no_alarm() {
-        let mut sequence = sequence(&[1.0, 2.0]);
-        assert_eq!(label(&mut sequence, 2, 50.0), (Label::Anomalous, false));
-        assert_eq!(label(&mut sequence, 3, 51.0), (Label::Anomalous, false));
-        assert_eq!(sequence.label(2, Truth::Normal).unwrap(), told(true, false, 0));
-        assert_eq!((sequence.pool().size(), sequence.pool().newest()), (3, Some(&50.0)));
-        assert_eq!(sequence.label(2, Truth::Normal).unwrap(), told(true, true, 0), "said twice");
-        assert_eq!(
-            sequence.label(3, Truth::Normal).unwrap(),
-            told(false, false, 0),
-            "that was judged by a pool without step 2"
-        );
-        assert_eq!(label(&mut sequence, 4, 52.0), (Label::Normal, false));
-        assert_eq!(sequence.go(Back::To(2)).unwrap(), 1);
-        let back = sequence.judge(3, &image(51.0), RATE).unwrap();
-        assert_eq!(
-            (back.verdict.label, back.reproducible, back.truth),
-            (Label::Normal, false, Some(Truth::Normal))
-        );
-    }
-
-    #[test]
-    fn an_alarmed_image_that_is_normal_joins_later_where_the_pool_has_gone_on() {
-        let mut sequence = sequence(&[1.0, 2.0]);
-        label(&mut sequence, 2, 50.0);
-        label(&mut sequence, 3, 3.0);
-        assert_eq!(sequence.label(2, Truth::Normal).unwrap(), told(false, false, 0));
-        assert_eq!(sequence.pool().last_step(), Some(3));
-        sequence.go(Back::To(1)).unwrap();
-        assert_eq!(label(&mut sequence, 2, 51.0), (Label::Anomalous, false), "other pixels");
-        let back = sequence.judge(2, &image(50.0), RATE).unwrap();
-        assert_eq!((back.verdict.label, back.truth, back.pool.size), (Label::Normal, Some(Truth::Normal), 3));
-    }
-
-    #[test]
-    fn an_accepted_image_that_is_anomalous_is_forgotten_with_all_later_ones_and_stays_out() {
-        let mut sequence = sequence(&[1.0, 2.0, 3.0, 4.0, 5.0]);
-        assert_eq!(sequence.label(2, Truth::Anomalous).unwrap(), told(false, true, 3));
-        assert_eq!((sequence.pool().size(), sequence.last_step()), (2, Some(1)));
-        for _ in 0..5 {
-            let again = sequence.judge(2, &image(3.0), RATE).unwrap();
-            assert_eq!(
-                (again.verdict.label, again.reproducible, again.truth),
-                (Label::Anomalous, false, Some(Truth::Anomalous)),
-                "however often it comes back"
-            );
-        }
-        assert_eq!(label(&mut sequence, 2, 3.5), (Label::Normal, false), "other pixels");
-        sequence.label(2, Truth::Anomalous).unwrap();
-        label(&mut sequence, 2, 3.0);
-        assert_eq!(sequence.label(2, Truth::Normal).unwrap(), told(true, false, 0), "the operator was wrong");
-    }
-
-    #[test]
-    fn a_label_for_a_step_that_is_not_remembered_changes_nothing() {
-        let mut sequence = sequence(&[1.0; 30]);
-        for step in [-1, 3, 30] {
-            assert_eq!(sequence.label(step, Truth::Normal).unwrap(), None, "{step}");
-        }
-        assert_eq!((sequence.pool().size(), sequence.known().iter().len()), (30, 0));
-        let error = sequence.label(22, Truth::Anomalous).unwrap_err();
-        assert!(matches!(error, Error::Step { .. }), "the state before is not held: {error}");
-        assert_eq!(sequence.pool().size(), 30);
-    }
-
-    #[test]
-    fn images_kept_out_are_few_and_a_rewind_drops_those_of_later_steps() {
-        let mut sequence = sequence(&[1.0, 2.0]);
-        (2..20)
-            .for_each(|step| assert_eq!(label(&mut sequence, step, 50.0 + step as f32).0, Label::Anomalous));
-        assert_eq!(sequence.kept.len(), MAX_KEPT);
-        assert_eq!(sequence.go(Back::To(17)).unwrap(), 0);
-        assert_eq!(sequence.label(18, Truth::Normal).unwrap(), told(false, false, 0), "it is to come again");
-        assert_eq!(sequence.label(17, Truth::Normal).unwrap(), told(true, false, 0));
-    }
-}
+#[path = "sequence_tests.rs"]
+mod tests;

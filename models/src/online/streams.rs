@@ -2,9 +2,11 @@
 
 use super::heat_map::HeatMap;
 use super::known::Truth;
+use super::manifest::{RecordKey, RunManifest};
 use super::params::{OnlineMethod, OnlineParams};
+use super::record::FORMAT;
 use super::run::OnlineRun;
-use super::sequence::{Back, Labelled};
+use super::sequence::{Back, Damage, Labelled};
 use crate::error::{Error, Result};
 use crate::extractor::{DeviceChoice, WeightsStore};
 use crate::image::{Decoded, Input, Preprocess};
@@ -29,6 +31,21 @@ pub struct RunSettings {
 }
 
 impl RunSettings {
+    /// Checks that a stored run can be gone on with.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Record`] if it was stored in another format, or under other settings that its states depend on.
+    pub fn check(&self, manifest: &RunManifest) -> Result<()> {
+        manifest.check(&self.of_states()?)
+    }
+
+    /// The settings that the states of images depend on.
+    fn of_states(&self) -> Result<serde_json::Value> {
+        // As they come back from a file, numbers that are not whole included.
+        Ok(serde_json::from_str(&self.begin()?.settings().to_string()).unwrap_or_default())
+    }
+
     fn begin(&self) -> Result<OnlineRun> {
         OnlineRun::new(self.params.clone(), self.preprocess, Arc::clone(&self.weights), self.device)
     }
@@ -211,6 +228,56 @@ impl Streams {
     pub fn joint_false_alarm_rate(&self) -> Option<f64> {
         let params = &self.settings.params;
         (params.method == OnlineMethod::OneStepAhead).then_some(params.one_step_ahead.false_alarm_rate)
+    }
+
+    /// What is to be stored, beside the records that it names, for [`restore`](Self::restore).
+    pub fn manifest(&self) -> RunManifest {
+        RunManifest {
+            format: FORMAT,
+            settings: self.settings.of_states().unwrap_or_default(),
+            streams: self.by_name.iter().map(|(name, run)| (name.clone(), run.manifest())).collect(),
+        }
+    }
+
+    /// A record that the manifest names, as the bytes of a file. What a record holds never changes: it needs to be written
+    /// once.
+    pub fn record(&self, key: &RecordKey) -> Option<Vec<u8>> {
+        self.by_name.get(&key.stream)?.record(key.id)
+    }
+
+    /// The run that was stored: it goes on as if it had never been interrupted, bit for bit.
+    ///
+    /// An image whose record cannot be read is left out with all later ones of its stream, as by a rewind to the one before;
+    /// the second value says which and why.
+    ///
+    /// - `read`: the bytes of a record, as [`record`](Self::record) gave them, or why there are none. Bytes that were changed on
+    ///   the way are the caller's to detect.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Record`] if the run was stored in another format or under other settings that its states depend on (those that
+    /// they do not depend on may have changed: the false-alarm rate, `max_snapshots`, `max_alarms_at_step`), or if too little can
+    /// be read; [`Error::Parameter`].
+    pub fn restore(
+        settings: RunSettings,
+        manifest: &RunManifest,
+        mut read: impl FnMut(&RecordKey) -> std::result::Result<Vec<u8>, String>,
+    ) -> Result<(Self, Vec<Damage>)> {
+        settings.check(manifest)?;
+        let mut run = Self::new(settings)?;
+        let mut damages = Vec::new();
+        for (name, stream) in &manifest.streams {
+            let mut restored = run.settings.begin()?;
+            let found = restored.restore(stream, |id| read(&RecordKey { stream: name.clone(), id }))?;
+            damages.extend(found.into_iter().map(|(step, reason)| Damage {
+                stream: name.clone(),
+                step,
+                reason,
+            }));
+            run.by_name.insert(name.clone(), restored);
+        }
+        run.drop_empty();
+        Ok((run, damages))
     }
 
     /// The number of streams but `stream` that have images in their pools, once they have gone back.

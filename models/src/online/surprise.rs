@@ -1,6 +1,8 @@
 //! From a map of novelty to one number and the place it comes from, each place measured by its own recent novelty.
 
 use super::block_matching::NoveltyMap;
+use super::record::Record;
+use crate::error::{Error, Result};
 
 /// Side of the window, in patches, over which novelty is spread before it becomes the scale of a place: what is lively may
 /// move by a few patches until the next image.
@@ -34,6 +36,21 @@ const REGION_FRACTION: f32 = 0.5;
 pub(super) struct Scale(Vec<f32>);
 
 impl Scale {
+    /// Puts the scale into a record.
+    pub(super) fn store(&self, name: &str, record: &mut Record) {
+        record.put_flat(name, &self.0);
+    }
+
+    /// The scale of a record, `n_places` values.
+    pub(super) fn restore(name: &str, n_places: usize, record: &Record) -> Result<Self> {
+        let values = record.get_flat(name, n_places)?;
+        if values.len() != n_places {
+            let reason = format!("array {name} has {} values, expected {n_places}", values.len());
+            return Err(Error::Record { reason });
+        }
+        Ok(Self(values))
+    }
+
     /// The scale after the first map.
     pub(super) fn first(map: &NoveltyMap) -> Self {
         Self(spread(map))
