@@ -11,6 +11,7 @@ mod field;
 mod field_scale;
 mod input;
 mod npy;
+mod polar;
 mod preprocess;
 
 pub use crop::Crop;
@@ -22,4 +23,5 @@ pub use field_scale::FieldScale;
 pub(crate) use field_scale::ScaleParts;
 pub use input::Input;
 pub use npy::read_npy;
+pub use polar::{FieldParams, Grid, PolarPlane, Spacing};
 pub use preprocess::{Colour, Preprocess};

@@ -66,6 +66,25 @@ impl Places {
         Self { rows: levels.len() / columns, columns, side: 1, levels }
     }
 
+    /// The places of another picture of the same thing, a pixel each.
+    ///
+    /// - `pixel`: the pixel here, row and column, that shows what that row and column of the other picture shows.
+    pub(super) fn seen_from(
+        &self,
+        rows: usize,
+        columns: usize,
+        pixel: impl Fn(usize, usize) -> [usize; 2],
+    ) -> Self {
+        let levels = (0..rows)
+            .flat_map(|row| (0..columns).map(move |column| (row, column)))
+            .map(|(row, column)| {
+                let [y, x] = pixel(row, column);
+                self.at(y / self.side, x / self.side)
+            })
+            .collect();
+        Self { rows, columns, side: 1, levels }
+    }
+
     /// 0 outside: beyond the last place that fills a whole patch nothing is judged.
     fn at(&self, row: usize, column: usize) -> f32 {
         if row < self.rows && column < self.columns { self.levels[row * self.columns + column] } else { 0.0 }

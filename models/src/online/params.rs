@@ -4,6 +4,7 @@ use super::planes::MIN_SIDE;
 use crate::detector::IsolationForestParams;
 use crate::error::{Error, Result};
 use crate::extractor::ExtractorParams;
+use crate::image::FieldParams;
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;
 
@@ -34,6 +35,8 @@ pub struct OnlineParams {
     /// An image at a step that has raised this many alarms is accepted even if it differs from all of them: a simulation
     /// that is not reproducible bit for bit would otherwise go back for ever. At least 1.
     pub max_alarms_at_step: usize,
+    /// What fields are.
+    pub field: FieldParams,
     /// Settings of the method `one_step_ahead`.
     pub one_step_ahead: OneStepAheadParams,
     /// Settings of the method `forest`.
@@ -47,6 +50,7 @@ impl Default for OnlineParams {
             seed: 0,
             max_snapshots: 256,
             max_alarms_at_step: 3,
+            field: FieldParams::default(),
             one_step_ahead: OneStepAheadParams::default(),
             forest: ForestRuleParams::default(),
         }
@@ -116,6 +120,7 @@ impl OnlineParams {
         let (ahead, forest) = (&self.one_step_ahead, &self.forest);
         check("max_snapshots", self.max_snapshots, self.max_snapshots >= 1, "at least 1")?;
         check("max_alarms_at_step", self.max_alarms_at_step, self.max_alarms_at_step >= 1, "at least 1")?;
+        self.field.check()?;
         let rate = ahead.false_alarm_rate;
         check("one_step_ahead.false_alarm_rate", rate, rate > 0.0 && rate <= 0.1, "above 0 and at most 0.1")?;
         let least = MIN_SIDE * MIN_SIDE;

@@ -9,7 +9,7 @@ use super::params::{OnlineMethod, OnlineParams};
 use super::sequence::{Back, Labelled, Sequence};
 use crate::error::{Error, Result};
 use crate::extractor::{DeviceChoice, WeightsStore};
-use crate::image::{Decoded, FieldScale, Preprocess};
+use crate::image::{Decoded, FieldParams, FieldScale, PolarPlane, Preprocess};
 use crate::verdict::Judgement;
 use std::sync::Arc;
 
@@ -51,6 +51,11 @@ pub struct OnlineRun {
     newest: Option<Newest>,
     /// How fields become pictures; `None` while the run has images, or nothing.
     scale: Option<FieldScale>,
+    field: FieldParams,
+    /// Pixels that a field on a polar grid is drawn with, at most.
+    max_pixels: usize,
+    /// The plane of the fields' polar grid, if that is what they are on.
+    plane: Option<PolarPlane>,
 }
 
 /// What a heat map of the newest judgement is drawn from.
@@ -88,7 +93,9 @@ impl OnlineRun {
         device: DeviceChoice,
     ) -> Result<Self> {
         params.check()?;
-        let OnlineParams { method, seed, max_snapshots, max_alarms_at_step, one_step_ahead, forest } = params;
+        let OnlineParams { method, seed, max_snapshots, max_alarms_at_step, field, one_step_ahead, forest } =
+            params;
+        let max_pixels = one_step_ahead.max_pixels;
         let mut false_alarm_rate = None;
         let method = match method {
             OnlineMethod::OneStepAhead => {
@@ -101,7 +108,16 @@ impl OnlineRun {
                 Method::Forest(Sequence::new(rule, max_snapshots, max_alarms_at_step))
             }
         };
-        Ok(Self { preprocess, method, false_alarm_rate, newest: None, scale: None })
+        Ok(Self {
+            preprocess,
+            method,
+            false_alarm_rate,
+            newest: None,
+            scale: None,
+            field,
+            max_pixels,
+            plane: None,
+        })
     }
 
     /// Judges the image of a step by those accepted before, and accepts it unless it raises an alarm.

@@ -4,7 +4,7 @@ use super::super::heat_map::{HeatMap, Places};
 use super::super::sequence::Back;
 use super::{Method, Newest, OnlineRun};
 use crate::error::{Error, Result};
-use crate::image::{Colour, Decoded, Field, FieldScale, Input, NotFinite, Preprocess};
+use crate::image::{Colour, Decoded, Field, FieldScale, Grid, Input, NotFinite, PolarPlane, Preprocess};
 use crate::verdict::{FieldFacts, Judgement, Label, Verdict};
 use std::borrow::Cow;
 
@@ -55,7 +55,12 @@ impl OnlineRun {
             self.rewind(i64::MIN)?;
         }
         let n_dropped = before - self.pool_size();
-        let mut judgement = self.judge_picture(step, &scale.draw(field), WHOLE)?;
+        let picture = scale.draw(field);
+        let mut judgement = if self.field.grid == Grid::Polar {
+            self.judge_polar(step, field, &picture)?
+        } else {
+            self.judge_picture(step, &picture, WHOLE)?
+        };
         judgement.forgot += n_dropped;
         if let Some(newest) = &mut self.newest {
             newest.scale = Some(scale.clone());
@@ -104,6 +109,34 @@ impl OnlineRun {
             Some(_) if self.begins_anew(field) => Ok(Cow::Owned(FieldScale::of(field))),
             Some(scale) => Ok(Cow::Borrowed(scale)),
         }
+    }
+
+    /// Judges the picture of a polar grid as seen in its plane; the region and the heat map are of the grid again.
+    fn judge_polar(&mut self, step: i64, field: &Field, picture: &Decoded) -> Result<Judgement> {
+        let [variables, angles, radii] = field.shape();
+        let plane = self.plane.take().filter(|plane| plane.shape() == [angles, radii]);
+        let plane = plane
+            .unwrap_or_else(|| PolarPlane::new([angles, radii], &self.field, self.max_pixels / variables));
+        let judged = self.judge_picture(step, &plane.draw(picture), WHOLE);
+        let rows = plane.size()[0];
+        // Of the picture of the grid, the variables below each other.
+        let on_grid = |region: [usize; 4]| {
+            let (variable, region) = in_variable(region, rows);
+            let [angle0, radius0, angle1, radius1] = plane.zones_under(region)?;
+            Some([variable * angles + angle0, radius0, variable * angles + angle1, radius1])
+        };
+        if let Some(newest) = self.newest.as_mut().filter(|_| judged.is_ok()) {
+            newest.dim = picture.pixels.dim();
+            newest.outlined = newest.outlined.and_then(on_grid);
+            newest.places = newest.places.seen_from(variables * angles, radii, |row, radius| {
+                let [y, x] = plane.middle(row % angles, radius);
+                [row / angles * rows + y, x]
+            });
+        }
+        let judged =
+            judged.map(|judgement| Judgement { region: judgement.region.and_then(on_grid), ..judgement });
+        self.plane = Some(plane);
+        judged
     }
 
     /// Whether the run, not yet giving verdicts, has a scale that knows nothing of one of the variables.
@@ -179,6 +212,7 @@ fn in_variable([row0, column0, row1, column1]: [usize; 4], rows: usize) -> (usiz
 mod tests {
     use super::*;
     use crate::extractor::{DeviceChoice, WeightsStore};
+    use crate::image::{FieldParams, Spacing};
     use crate::online::{OnlineMethod, OnlineParams};
     use crate::rng::Rng;
 
@@ -270,6 +304,32 @@ mod tests {
             let good = label(&mut run, last + 1, &field(last + 1));
             assert_eq!(good, if last < 15 { Label::Unknown } else { Label::Normal });
         }
+    }
+
+    #[test]
+    fn a_fault_on_a_polar_grid_is_found_in_its_zones_and_drawn_there() {
+        let field_params =
+            FieldParams { grid: Grid::Polar, radii: [0.5, 4.0], spacing: Spacing::Log, angles: [0.0, 180.0] };
+        let params = OnlineParams { field: field_params, ..OnlineParams::default() };
+        let mut run = OnlineRun::new(
+            params,
+            Preprocess::default(),
+            WeightsStore::default().into(),
+            DeviceChoice::default(),
+        )
+        .unwrap();
+        feed(&mut run, 1..=30, field);
+        let fault = faulty(31, 0, 30.0);
+        let judgement = run.judge_field(31, &fault).unwrap();
+        assert_eq!(judgement.verdict.label, Label::Anomalous, "{judgement:?}");
+        assert_eq!(judgement.field.unwrap().variable, Some(0));
+        let [angle0, radius0, angle1, radius1] = judgement.region.unwrap();
+        assert!(angle0 <= 16 && angle1 >= 16 && radius0 <= 34 && radius1 >= 34, "{judgement:?}");
+        let map = run.heat_map_of(&Input::Field(fault)).unwrap();
+        assert_eq!(map.pixels().dim(), (2 * ROWS, COLUMNS, 3));
+        let red = |row: usize, column: usize| map.pixels()[[row, column, 0]];
+        assert!(red(16, 34) > 200 && red(ROWS + 16, 34) < 150, "{} {}", red(16, 34), red(ROWS + 16, 34));
+        assert_eq!(label(&mut run, 31, &field(31)), Label::Normal);
     }
 
     #[test]
