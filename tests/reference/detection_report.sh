@@ -1,5 +1,6 @@
 #!/bin/sh
-# What the detector does on the shared runs, by one configuration: false alarms, delays, other spacings and beginnings, painted faults.
+# What the detector does on the shared runs, by one configuration: false alarms, delays, other spacings and beginnings, painted faults; and
+# on the raw fields of the run that has some.
 # ANOMALYD is the binary, ANOMALYD_SHARED the folder that holds data/; further arguments go to every `anomalyd evaluate`.
 set -eu
 anomalyd=${ANOMALYD:?the path of the anomalyd binary}
@@ -30,3 +31,17 @@ evaluate() {
     evaluate "run_b, every second image" $b --every 2 "$@"
     evaluate "run_a, watched from image 300 on" $a --from 300 "$@"
 }
+
+if [ -f "$data/run_b/raw_entropy.npz" ]; then
+    fields=$(mktemp -d)
+    trap 'rm -rf "$fields"' EXIT
+    echo
+    "${PYTHON:-/usr/bin/python3}" "$(dirname "$0")/fields_of_run.py" "$data/run_b" "$fields/run_b_raw"
+    raw="$fields/run_b_raw/manifest.csv --inject 480"
+    # shellcheck disable=SC2086
+    {
+        evaluate "run_b, raw entropy on its grid of angles and radii, as it is; 480 faults in its values" $raw "$@"
+        evaluate "the same, seen in the plane" $raw --set online.field.grid=polar --set "online.field.radii=[0.4, 6.0]" \
+            --set "online.field.angles=[0.0, 180.0]" "$@"
+    }
+fi

@@ -268,7 +268,7 @@ impl OnlineRun {
             Method::OneStepAhead(sequence) => (OnlineMethod::OneStepAhead, sequence.settings()),
             Method::Forest(sequence) => (OnlineMethod::Forest, sequence.settings()),
         };
-        serde_json::json!({ "method": method, "image": self.preprocess, "rule": rule })
+        serde_json::json!({ "method": method, "image": self.preprocess, "field": self.field, "rule": rule })
     }
 
     /// What is to be stored beside the states.

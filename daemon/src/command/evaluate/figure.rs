@@ -10,7 +10,7 @@ use std::fmt::Write;
 const PANEL_WIDTH: f64 = 230.0;
 const PANEL_HEIGHT: f64 = 190.0;
 const LEFT: f64 = 64.0;
-const TOP: f64 = 78.0;
+const TOP: f64 = 98.0;
 const GAP: f64 = 22.0;
 const BOTTOM: f64 = 96.0;
 
@@ -38,13 +38,21 @@ pub(super) fn svg(evaluation: &Evaluation, plan: &Plan) -> String {
         bounds.low,
         bounds.high
     );
+    let baselines: Vec<String> = evaluation.judges[1..]
+        .iter()
+        .zip(&evaluation.total[1..])
+        .map(|(judge, total)| format!("{judge} {}", total.normal[1]))
+        .collect();
+    let beside = format!("False alarms of the baselines there: {}.", baselines.join(", "));
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" role=\"img\" \
-         aria-labelledby=\"title desc\"><title id=\"title\">Faults found in their first image</title><desc id=\"desc\">{about}</desc>\
+         aria-labelledby=\"title desc\"><title id=\"title\">Faults found in their first image</title><desc id=\"desc\">{about} {beside}</desc>\
          <style>{STYLE}</style><rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\
          <text class=\"title\" x=\"16\" y=\"26\">Faults found in their first image, by contrast and size</text>\
-         <text class=\"soft\" x=\"16\" y=\"46\">{about}</text>\n",
-        about = escaped(&about)
+         <text class=\"soft\" x=\"16\" y=\"46\">{about}</text>\
+         <text class=\"soft\" x=\"16\" y=\"63\">{beside}</text>\n",
+        about = escaped(&about),
+        beside = escaped(&beside)
     );
     for contrast in 0..plan.sorts.contrasts.len() {
         panel(&mut out, evaluation, plan, contrast);
@@ -61,7 +69,7 @@ pub(super) fn svg(evaluation: &Evaluation, plan: &Plan) -> String {
             escaped(judge),
             y = height - 18.5
         );
-        x += 62.0 + 7.5 * judge.len() as f64;
+        x += 66.0 + 8.0 * judge.len() as f64;
     }
     out.push_str("\n</svg>\n");
     out
