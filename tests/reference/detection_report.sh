@@ -17,6 +17,7 @@ b="$data/run_b/manifest.csv $data/run_b_clean/manifest.csv --before run_b_clean=
 all="$data/run_a/manifest.csv $data/run_a_clean/manifest.csv $data/run_b/manifest.csv $data/run_b_clean/manifest.csv
      --before run_a_clean=$data/run_a/manifest.csv --before run_b_clean=$data/run_b/manifest.csv"
 
+# The half disc of 470 pixels shows 159 x 144 zones: 14.8 pixels a zone.
 evaluate() {
     echo
     echo "== $1"
@@ -27,7 +28,7 @@ evaluate() {
 # Lists of paths: the folder's name must not hold blanks.
 # shellcheck disable=SC2086
 {
-    evaluate "all runs, each with its fault-free twin; 500 painted faults" $all --inject 500 --flips 20 "$@"
+    evaluate "all runs, each with its fault-free twin; 500 painted faults" $all --inject 500 --pixels-per-zone 14.8 --flips 20 "$@"
     evaluate "run_b, every second image" $b --every 2 "$@"
     evaluate "run_a, watched from image 300 on" $a --from 300 "$@"
 }
