@@ -5,13 +5,16 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// Where networks run; written `cpu` or `cuda:0`.
+/// Where networks run; written `cpu`, `cpu:f32` or `cuda:0`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum DeviceChoice {
-    /// The processor.
+    /// The processor, by its fastest instructions: with AMX, products of f32 are sums of products of bf16
+    /// ([`Isa::Amx`](super::kernels::Isa::Amx)).
     #[default]
     Cpu,
+    /// The processor, every product in f32.
+    CpuF32,
     /// The NVIDIA GPU of this number, as CUDA counts them; only in builds with the feature `cuda`.
     Cuda(usize),
 }
@@ -37,7 +40,7 @@ impl DeviceChoice {
     pub(super) fn open(&self) -> Result<candle_core::Device> {
         self.check()?;
         match self {
-            Self::Cpu => Ok(candle_core::Device::Cpu),
+            Self::Cpu | Self::CpuF32 => Ok(candle_core::Device::Cpu),
             Self::Cuda(ordinal) => {
                 candle_core::Device::new_cuda(*ordinal).map_err(|error| Error::Parameter {
                     name: "device",
@@ -53,6 +56,7 @@ impl fmt::Display for DeviceChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cpu => f.write_str("cpu"),
+            Self::CpuF32 => f.write_str("cpu:f32"),
             Self::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
         }
     }
@@ -65,10 +69,11 @@ impl FromStr for DeviceChoice {
         let ordinal = |text: &str| text.strip_prefix("cuda:").and_then(|number| number.parse().ok());
         match text {
             "cpu" => Ok(Self::Cpu),
+            "cpu:f32" => Ok(Self::CpuF32),
             _ => ordinal(text).map(Self::Cuda).ok_or_else(|| Error::Parameter {
                 name: "device",
                 found: format!("\"{text}\""),
-                expected: "\"cpu\", or \"cuda:0\" with the number of a GPU".into(),
+                expected: "\"cpu\", \"cpu:f32\", or \"cuda:0\" with the number of a GPU".into(),
             }),
         }
     }
@@ -94,10 +99,11 @@ mod tests {
 
     #[test]
     fn devices_are_read_as_they_are_written() {
-        for device in [DeviceChoice::Cpu, DeviceChoice::Cuda(0), DeviceChoice::Cuda(3)] {
+        for device in [DeviceChoice::Cpu, DeviceChoice::CpuF32, DeviceChoice::Cuda(0), DeviceChoice::Cuda(3)]
+        {
             assert_eq!(device.to_string().parse::<DeviceChoice>().unwrap(), device);
         }
-        for wrong in ["", "gpu", "cuda", "cuda:", "cuda:-1", "CPU"] {
+        for wrong in ["", "gpu", "cuda", "cuda:", "cuda:-1", "CPU", "cpu:", "cpu:bf16"] {
             let error = wrong.parse::<DeviceChoice>().unwrap_err().to_string();
             assert!(error.contains("cuda:0"), "{error}");
         }

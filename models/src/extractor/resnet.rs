@@ -255,14 +255,12 @@ impl ResNet {
                 ),
             });
         }
+        let isa = if *device == DeviceChoice::CpuF32 { Isa::best_f32() } else { Isa::best() };
         let device = device.open()?;
         let network = load_network(name, bytes, spec, tap, shape)?;
         let engine = if device.is_cpu() {
-            let options = PlanOptions {
-                taps: vec![tap as usize],
-                n_threads: rayon::current_num_threads(),
-                isa: Isa::best(),
-            };
+            let options =
+                PlanOptions { taps: vec![tap as usize], n_threads: rayon::current_num_threads(), isa };
             Engine::Kernels(Box::new(Mutex::new(Plan::compile(&network, shape, &options)?)))
         } else {
             Engine::Candle(Box::new(CandleResNet::new(&network, spec, shape, device)?))

@@ -2,15 +2,23 @@
 #![allow(clippy::print_stderr, reason = "a test that skips says so")]
 
 use super::*;
+use crate::calibration::Threshold;
+use crate::detector::IsolationForestParams;
 use crate::extractor::random::random_resnet50;
 use crate::extractor::store::WeightsStore;
+use crate::image::{Crop, Limits, Preprocess, decode};
 use crate::rng::Rng;
+use crate::verdict::Label;
 use ndarray::Array3;
 use proptest::prelude::*;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 /// The greatest difference allowed, relative to the greatest feature of the tap.
 const TOLERANCE: f32 = 1e-4;
+
+/// Normal images of a recorded run that are judged, and as many faulty ones.
+const N_JUDGED: usize = 4;
 
 /// All feature maps of the network by candle's convolutions and pooling, as a user of candle would write it.
 fn by_candle(network: &Network, image: &Array3<f32>) -> candle_core::Result<Vec<Vec<f32>>> {
@@ -110,18 +118,21 @@ proptest! {
     }
 }
 
+/// The folder `name` of the shared files, or a loud word that it is absent.
+fn shared(name: &str) -> Option<PathBuf> {
+    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared");
+    let shared = std::env::var_os("ANOMALYD_SHARED").map_or_else(|| beside.into(), PathBuf::from);
+    let dir = shared.join(name);
+    if !dir.is_dir() {
+        eprintln!("SKIPPED: no folder {} (set ANOMALYD_SHARED to have this tested)", dir.display());
+        return None;
+    }
+    Some(dir)
+}
+
 #[test]
 fn trained_weights_give_candles_features_at_every_tap() {
-    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared");
-    let shared = std::env::var_os("ANOMALYD_SHARED").map_or_else(|| beside.into(), std::path::PathBuf::from);
-    let dir = shared.join("weights");
-    if !dir.is_dir() {
-        eprintln!(
-            "SKIPPED: no trained weights in {} (set ANOMALYD_SHARED to have this tested)",
-            dir.display()
-        );
-        return;
-    }
+    let Some(dir) = shared("weights") else { return };
     let store = WeightsStore::new(vec![dir]).unwrap();
     for name in ["resnet50-v1-keras-layer3", "resnet50-v15-torchvision-layer2"] {
         let (manifest, bytes) = store.load(name).unwrap();
@@ -132,5 +143,63 @@ fn trained_weights_give_candles_features_at_every_tap() {
                 "{name}, {rows} x {columns}: largest difference from candle {worst:.1e} of the maximum"
             );
         }
+    }
+}
+
+/// Labels and scores of `judged` by a forest fitted to the features of `fitted`, its threshold calibrated on `held_out`.
+fn verdicts(
+    plan: &mut Plan,
+    images: impl Fn(usize) -> Array3<f32>,
+    [fitted, held_out, judged]: [&[usize]; 3],
+) -> Vec<(Label, f32)> {
+    let mut extract = |numbers: &[usize]| -> Vec<Vec<f32>> {
+        let features = numbers.iter().map(|&number| {
+            let mut features = vec![0.0; plan.tap_shapes()[0].iter().product()];
+            plan.run(&images(number).view(), &mut [&mut features]).unwrap();
+            features
+        });
+        features.collect()
+    };
+    let fitted = extract(fitted);
+    let rows: Vec<&[f32]> = fitted.iter().map(Vec::as_slice).collect();
+    let forest = IsolationForestParams { n_trees: 125, ..Default::default() }.fit_rows(&rows, 1).unwrap();
+    let mut scores = |numbers: &[usize]| -> Vec<f32> {
+        extract(numbers).iter().map(|features| forest.score_row(features).unwrap()).collect()
+    };
+    let threshold = Threshold::calibrate(&scores(held_out), 0.1).unwrap();
+    scores(judged).into_iter().map(|score| (threshold.judge(score).label, score)).collect()
+}
+
+#[test]
+fn the_fastest_products_and_those_of_f32_find_the_fault_of_a_recorded_run_alike() {
+    let (Some(weights), Some(data)) = (shared("weights"), shared("data")) else { return };
+    let store = WeightsStore::new(vec![weights]).unwrap();
+    let (manifest, bytes) = store.load("resnet50-v1-keras-layer3").unwrap();
+    let preprocess = Preprocess { crop: Some(Crop::PAPER), ..Preprocess::default() };
+    let images = |number: usize| {
+        let file = data.join(format!("run_a/frames/frame_{number:04}.png"));
+        preprocess.apply(&decode(&std::fs::read(file).unwrap(), &Limits::default()).unwrap()).unwrap()
+    };
+    let every = |first: usize, step: usize, n: usize| (0..n).map(|i| first + i * step).collect::<Vec<_>>();
+    // The fault of this run is in its images from 733 on.
+    let (fitted, held_out) = (every(10, 72, 8), every(20, 55, 10));
+    let judged = [every(605, 30, N_JUDGED), every(733, 3, N_JUDGED)].concat();
+    let shape = ImageShape { channels: 3, rows: 480, columns: 956 };
+    let network = load_network("test", &bytes, &manifest.spec(), Tap::Layer3, shape).unwrap();
+    let judge = |isa: Isa| {
+        let options = PlanOptions { taps: vec![Tap::Layer3 as usize], n_threads: 2, isa };
+        let mut plan = Plan::compile(&network, shape, &options).unwrap();
+        verdicts(&mut plan, images, [&fitted, &held_out, &judged])
+    };
+    let (exact, fast) = (judge(Isa::best_f32()), judge(Isa::best()));
+    let apart = exact.iter().zip(&fast).fold(0f32, |max, (a, b)| max.max((a.1 - b.1).abs()));
+    eprintln!("scores by {:?} and {:?} differ by at most {apart:.1e}", Isa::best_f32(), Isa::best());
+    // A forest's scores move by some 2e-3 when features lose their last bit: it may split where they differ by nothing more.
+    assert!(apart < 0.03, "{apart}");
+    for verdicts in [&exact, &fast] {
+        let mean = |scores: &[(Label, f32)]| scores.iter().map(|s| s.1).sum::<f32>() / scores.len() as f32;
+        let (normal, faulty) = verdicts.split_at(N_JUDGED);
+        assert!(faulty.iter().all(|(label, _)| *label == Label::Anomalous), "{faulty:?}");
+        assert!(mean(faulty) > mean(normal), "{verdicts:?}");
     }
 }

@@ -8,6 +8,9 @@ use super::network::Convolution;
 use super::team::Team;
 use std::ops::Range;
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
 /// A part of the sum that is finished for many tiles before the next is begun, so that its weights stay in the cache.
 #[derive(Debug, Clone, Copy)]
 struct Chunk {
@@ -109,9 +112,10 @@ impl GemmConvolution {
         let chunk_bytes = chunk_depth * self.output.channels * size_of::<f32>();
         // Few weights: a group of tiles meets them all while its activations stay close. Many: the activations of a large group
         // stay in the cache and the weights pass by once a group.
+        let tile_by_tile = kernels.product.lines > 0 && chunk_bytes <= kernels.cache / 2;
         let (group, panels) = if chunk_bytes <= kernels.cache / 2 {
             // With a residual the memory is the limit: a tile reads and writes its pixels from end to end.
-            (if self.residual.is_some() { 1 } else { 8 }, n_panels)
+            (if self.residual.is_some() && !tile_by_tile { 1 } else { 8 }, n_panels)
         } else {
             // Filter columns and rows share their activations.
             let pixels = kernels.product.tile * self.stride * self.stride;
@@ -125,7 +129,15 @@ impl GemmConvolution {
             let (tile, tiles) = groups.tile(task / panel_groups.count());
             let (panel, panels) = panel_groups.tile(task % panel_groups.count());
             // SAFETY: tasks write different tiles or panels of the output; the rest is the caller's promise.
-            unsafe { self.compute(kernels, arena, tile..tile + tiles, panel..panel + panels) }
+            unsafe {
+                if tile_by_tile {
+                    for tile in tile..tile + tiles {
+                        self.compute(kernels, arena, tile..tile + 1, panel..panel + panels);
+                    }
+                } else {
+                    self.compute(kernels, arena, tile..tile + tiles, panel..panel + panels);
+                }
+            }
         });
     }
 
@@ -147,16 +159,33 @@ impl GemmConvolution {
                     let (column, pixels) = self.tiling.tile(tile % self.tiling.count());
                     let last = idx + 1 == self.chunks.len();
                     let at = |map: &Map| arena.at(map.at(row, column) + channel);
+                    let a = arena.at(corner(row * self.stride, column * self.stride) + chunk.a_offset);
+                    let b = self.weights.at(channel * self.depth + chunk.b_row * kernels.panel);
+                    let (ahead, ahead_stride) = if kernels.product.lines == 0 {
+                        (b, 0)
+                    } else if tiles.len() > 1 {
+                        // The panel that comes next, a quarter by each of the first tiles.
+                        self.ahead(kernels, b.wrapping_add(self.depth * kernels.panel), tile - tiles.start)
+                    } else if self.kernel == 1 && self.stride == 1 {
+                        // The pixels that come next, a quarter by each of the first panels.
+                        self.ahead(
+                            kernels,
+                            a.wrapping_add(pixels * self.input.channels),
+                            panel - panels.start,
+                        )
+                    } else {
+                        (b, 0)
+                    };
                     let operands = Tile {
                         pixels,
-                        a: arena.at(corner(row * self.stride, column * self.stride) + chunk.a_offset),
+                        a,
                         a_stride: self.stride * self.input.channels,
                         segment_stride: self.input.row_stride(),
                         segments: chunk.segments,
                         depth: chunk.depth,
-                        b: self.weights.at(channel * self.depth + chunk.b_row * kernels.panel),
-                        ahead: self.weights.at(channel * self.depth + chunk.b_row * kernels.panel),
-                        ahead_stride: 0,
+                        b,
+                        ahead,
+                        ahead_stride,
                         fetch: at(&self.output),
                         fetch_stride: self.output.channels,
                         c: at(&self.output),
@@ -172,6 +201,14 @@ impl GemmConvolution {
                 }
             }
         }
+    }
+
+    /// Part `part` of what is fetched ahead from `from` on, as large as a panel of weights; nothing new beyond its end.
+    fn ahead(&self, kernels: &Kernels, from: *mut f32, part: usize) -> (*mut f32, usize) {
+        let stride = kernels.product.lines * LINE;
+        let bytes = self.depth / kernels.product.step * stride;
+        let inside = (part + 1) * bytes <= self.depth * kernels.panel * size_of::<f32>();
+        (from.wrapping_byte_add(part * bytes), if inside { stride } else { 0 })
     }
 }
 

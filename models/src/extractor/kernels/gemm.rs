@@ -24,7 +24,8 @@ pub(super) struct Tile {
     pub(super) depth: usize,
     /// The panel: `[segments * depth, panel width]`.
     pub(super) b: *const f32,
-    /// Weights needed soon, fetched towards the cache on the way: so many bytes further at each step of the sum. Never read.
+    /// What is needed soon, fetched towards the cache on the way: some lines at each step of the sum (one, or the
+    /// product's `lines`), the next so many bytes further. Never read.
     pub(super) ahead: *const f32,
     pub(super) ahead_stride: usize,
     /// What will be written or read soon, row by row of the tile, fetched towards the cache at its beginning. Never read.

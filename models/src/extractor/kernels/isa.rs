@@ -57,6 +57,13 @@ impl Isa {
         *Isa::available().last().expect("the portable set is always there")
     }
 
+    /// The fastest set this processor can run that does every product in f32.
+    pub fn best_f32() -> Isa {
+        let mut sets = Isa::available();
+        sets.retain(|&set| set != Isa::Amx);
+        *sets.last().expect("the portable set is always there")
+    }
+
     /// The kernels of this set; none if the processor cannot run them.
     pub(super) fn kernels(self) -> Option<&'static Kernels> {
         if !Isa::available().contains(&self) {
@@ -111,6 +118,9 @@ pub(super) struct Product {
     pub(super) depth: usize,
     pub(super) multiply: unsafe fn(&Tile),
     pub(super) pack: Pack,
+    /// Lines that a tile of a convolution fetches ahead at each step of its sum, which takes so many values; none if zero.
+    pub(super) lines: usize,
+    pub(super) step: usize,
 }
 
 /// Winograd's transforms.
@@ -170,7 +180,7 @@ macro_rules! kernels {
                 unsafe { transform::output::<$vector>(output) }
             }
 
-            pub(super) const PRODUCT: Product = Product { tile: $tile, depth: $depth, multiply, pack };
+            pub(super) const PRODUCT: Product = Product { tile: $tile, depth: $depth, multiply, pack, lines: 0, step: 1 };
 
             pub(super) static KERNELS: Kernels = Kernels {
                 panel: $registers * <$vector as Vector>::LANES,
@@ -211,7 +221,14 @@ kernels!(neon, Neon, 4, 6, 512, 512 << 10, plain!(Neon, 4, 1 2 3 4 5 6 6 6 6 6 6
 static AMX: Kernels = Kernels {
     panel: split::GROUP,
     cache: 2 << 20,
-    product: Product { tile: amx::PIXELS, depth: usize::MAX, multiply: amx::multiply, pack: split::pack },
+    product: Product {
+        tile: amx::PIXELS,
+        depth: usize::MAX,
+        multiply: amx::multiply,
+        pack: split::pack,
+        lines: amx::LINES,
+        step: split::GROUP,
+    },
     stem: avx512::PRODUCT,
     pool_row: amx::pool_row,
     winograd: None,
