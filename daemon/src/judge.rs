@@ -469,6 +469,7 @@ mod tests {
         Judgement {
             verdict: ModelVerdict { label: Label::Anomalous, score: 6.25, threshold: 3.0 },
             p_value: Some(5.6e-7),
+            evidence: Vec::new(),
             false_alarm_rate: Some(1e-3),
             region: Some([318, 10, 371, 20]),
             pool: Some(PoolState { size: 57, needed: 0 }),

@@ -231,6 +231,7 @@ impl Pipeline {
     pub fn judge(&self, image: &Decoded) -> Result<Judgement> {
         let score = self.score(image)?;
         Ok(Judgement {
+            evidence: Vec::new(),
             verdict: self.threshold.judge(score),
             p_value: self.threshold.p_value(score),
             false_alarm_rate: self.threshold.false_alarm_rate(),

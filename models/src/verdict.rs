@@ -48,6 +48,18 @@ pub struct PoolState {
     pub needed: usize,
 }
 
+/// What one kind of evidence says of an image.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Evidence {
+    /// What is looked at: `colour`, `block`, `lags`, `features`, `forest`, `patch_forest`, or `late` where images before are missing.
+    pub kind: &'static str,
+    /// The probability of this much evidence if the image is normal, in (0, 1].
+    pub p_value: f64,
+    /// The kind's share of the false-alarm rate, in (0, 1]; the shares of an image's kinds add up to 1, and the image's p-value is the
+    /// least of p-value over share.
+    pub share: f64,
+}
+
 /// A verdict with everything that is known about how it came to be.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judgement {
@@ -55,6 +67,8 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// The probability of a score at least this high if the image is normal, in [0, 1]; `None` where the method has none.
     pub p_value: Option<f64>,
+    /// The kinds of evidence that the p-value is made of; empty where there is none.
+    pub evidence: Vec<Evidence>,
     /// The p-value below which an image is called anomalous.
     pub false_alarm_rate: Option<f64>,
     /// `[row0, column0, row1, column1]`, inclusive, in the pixels of the image as decoded: where the score comes from.

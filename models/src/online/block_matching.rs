@@ -1,6 +1,7 @@
 //! How new each place of an image is: the least difference of its patches from the images before, moved a little.
 
 use super::planes::Planes;
+use super::window::Window;
 use rayon::prelude::*;
 
 /// Side of a patch in pixels.
@@ -12,14 +13,14 @@ pub(super) const STRIDE: usize = 4;
 /// Patch rows that one task works on; it computes one row of cells twice.
 const STRIP: usize = 8;
 
-/// Novelty by place: one value a patch.
+/// Novelty by place.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct NoveltyMap {
-    /// Number of patch rows.
+    /// Number of rows of places.
     pub(super) rows: usize,
-    /// Number of patch columns.
+    /// Number of columns of places.
     pub(super) columns: usize,
-    /// `[rows, columns]`, row-major; root-mean-square difference in grey levels, 0..=255.
+    /// `[rows, columns]`, row-major; in the unit of the kind of evidence, at least 0.
     pub(super) novelty: Vec<f32>,
 }
 
@@ -29,16 +30,16 @@ pub(super) fn map_shape(rows: usize, columns: usize) -> (usize, usize) {
     (patches(rows), patches(columns))
 }
 
-/// Compares each patch of `image` with the patches of `references` at most `max_shift` pixels away in each direction.
+/// Compares each patch of `image` with the patches of `references` at the shifts of `window`.
 ///
-/// The novelty of a patch is the least root-mean-square difference over all references and shifts. Shifts that would leave
+/// The novelty of a patch is the least root-mean-square difference, in grey levels, 0..=255, over all references and shifts. Shifts that would leave
 /// the reference are left out. The sums are of integers, so that the result is the same, bit for bit, for any number of
 /// threads.
 ///
 /// # Panics
 ///
 /// If a reference has another shape than the image or there is none: the caller's promise.
-pub(super) fn novelty(image: &Planes, references: &[&Planes], max_shift: usize) -> NoveltyMap {
+pub(super) fn novelty(image: &Planes, references: &[&Planes], window: Window) -> NoveltyMap {
     assert!(!references.is_empty(), "block matching without a reference; this is a bug");
     assert!(
         references.iter().all(|r| r.shape() == image.shape()),
@@ -46,23 +47,17 @@ pub(super) fn novelty(image: &Planes, references: &[&Planes], max_shift: usize) 
     );
     let shape = image.shape();
     let (rows, columns) = map_shape(shape.rows, shape.columns);
-    let shifts = shifts(max_shift);
+    let shifts = window.shifts();
     let scale = 1.0 / (PATCH * PATCH * shape.channels) as f32;
+    // The same arithmetic in wider registers where the processor has them.
+    let arch = pulp::Arch::new();
     let mut novelty = vec![0f32; rows * columns];
     novelty.par_chunks_mut(STRIP * columns).enumerate().for_each(|(strip, out)| {
-        let least =
-            Strip::new(image, strip * STRIP, out.len() / columns, columns).search(references, &shifts);
+        let strip = Strip::new(image, strip * STRIP, out.len() / columns, columns);
+        let least = arch.dispatch(|| strip.search(references, &shifts));
         out.iter_mut().zip(least).for_each(|(out, least)| *out = (least as f32 * scale).sqrt());
     });
     NoveltyMap { rows, columns, novelty }
-}
-
-/// All shifts, rows and columns, the shortest first.
-fn shifts(max_shift: usize) -> Vec<(isize, isize)> {
-    let max = max_shift as isize;
-    let mut shifts: Vec<_> = (-max..=max).flat_map(|dy| (-max..=max).map(move |dx| (dy, dx))).collect();
-    shifts.sort_by_key(|&(dy, dx)| (dy * dy + dx * dx, dy, dx));
-    shifts
 }
 
 /// Some rows of patches of one image, and the least squared differences found so far.
@@ -83,6 +78,7 @@ impl<'a> Strip<'a> {
         Self { image, first, rows, columns, least, cells }
     }
 
+    #[inline(always)]
     fn search(mut self, references: &[&Planes], shifts: &[(isize, isize)]) -> Vec<u32> {
         for &shift in shifts {
             // What is found again exactly needs no further search: all of the background, and all of a repeated image.
@@ -94,6 +90,7 @@ impl<'a> Strip<'a> {
         self.least
     }
 
+    #[inline(always)]
     /// The least range of columns outside of which every patch has been found again without any difference.
     fn open_columns(&self) -> Option<std::ops::Range<usize>> {
         let mut open: Option<std::ops::Range<usize>> = None;
@@ -108,6 +105,7 @@ impl<'a> Strip<'a> {
         open
     }
 
+    #[inline(always)]
     fn compare(&mut self, reference: &Planes, (dy, dx): (isize, isize), open: std::ops::Range<usize>) {
         let shape = self.image.shape();
         let fits = |cell: usize, shift: isize, pixels: usize| {
@@ -166,6 +164,7 @@ impl<'a> Strip<'a> {
 /// The sum of squared differences of each cell: of `STRIDE` columns in all pairs of rows.
 ///
 /// Written in chunks of four cells, sixteen pixels, so that the compiler keeps the sums in vector registers.
+#[inline(always)]
 fn squared_differences(pairs: &[(&[u8], &[u8])], cells: &mut [u32]) {
     let (fours, rest) = cells.as_chunks_mut::<4>();
     let done = fours.len() * 4;
@@ -206,14 +205,14 @@ mod tests {
     }
 
     /// The definition, patch by patch.
-    fn by_definition(image: &Planes, references: &[&Planes], max_shift: usize) -> NoveltyMap {
+    fn by_definition(image: &Planes, references: &[&Planes], window: Window) -> NoveltyMap {
         let shape = image.shape();
         let (rows, columns) = map_shape(shape.rows, shape.columns);
         let mut novelty = Vec::new();
         for (row, column) in (0..rows).flat_map(|r| (0..columns).map(move |c| (r, c))) {
             let mut least = f32::INFINITY;
             for reference in references {
-                for (dy, dx) in shifts(max_shift) {
+                for (dy, dx) in window.shifts() {
                     let (y0, x0) = ((row * STRIDE) as isize + dy, (column * STRIDE) as isize + dx);
                     if y0 < 0
                         || x0 < 0
@@ -244,19 +243,21 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
         fn the_fast_search_equals_the_definition(
-            seed in any::<u64>(), grey in any::<bool>(), rows in 8usize..80, columns in 8usize..90, max_shift in 0usize..6, two in any::<bool>(),
+            seed in any::<u64>(), grey in any::<bool>(), rows in 8usize..80, columns in 8usize..90, reach in 0usize..9, stride in 1usize..4,
+            two in any::<bool>(),
         ) {
             let channels = if grey { 1 } else { 3 };
             let [image, newest, older] = [0, 1, 2].map(|k| planes(seed ^ k, channels, rows, columns));
             let references = if two { vec![&newest, &older] } else { vec![&newest] };
-            prop_assert_eq!(novelty(&image, &references, max_shift), by_definition(&image, &references, max_shift));
+            let window = Window::new(reach, stride);
+            prop_assert_eq!(novelty(&image, &references, window), by_definition(&image, &references, window));
         }
     }
 
     #[test]
     fn a_repeated_image_holds_nothing_new() {
         let image = planes(1, 3, 64, 70);
-        assert!(novelty(&image, &[&image.clone()], 4).novelty.iter().all(|&m| m == 0.0));
+        assert!(novelty(&image, &[&image.clone()], Window::new(4, 1)).novelty.iter().all(|&m| m == 0.0));
     }
 
     #[test]
@@ -268,8 +269,8 @@ mod tests {
         };
         let (before, moved, jumped) = (cut(8, 8), cut(11, 4), cut(13, 8));
         let inner = |map: &NoveltyMap| map.novelty[7 * map.columns + 7];
-        assert_eq!(inner(&novelty(&moved, &[&before], 4)), 0.0);
-        assert!(inner(&novelty(&jumped, &[&before], 4)) > 50.0);
+        assert_eq!(inner(&novelty(&moved, &[&before], Window::new(4, 1))), 0.0);
+        assert!(inner(&novelty(&jumped, &[&before], Window::new(4, 1))) > 50.0);
     }
 
     #[test]
@@ -277,7 +278,7 @@ mod tests {
         let [image, reference] = [5, 6].map(|seed| planes(seed, 3, 240, 100));
         let with = |n| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap();
-            pool.install(|| novelty(&image, &[&reference], 4))
+            pool.install(|| novelty(&image, &[&reference], Window::new(4, 1)))
         };
         assert_eq!(with(1), with(3));
     }
@@ -285,6 +286,6 @@ mod tests {
     #[test]
     fn black_against_white_is_the_largest_novelty() {
         let flat = |level| Planes::reduced(&Array3::from_elem((3, 20, 24), level), 1);
-        assert!(novelty(&flat(255.0), &[&flat(0.0)], 4).novelty.iter().all(|&m| m == 255.0));
+        assert!(novelty(&flat(255.0), &[&flat(0.0)], Window::new(4, 1)).novelty.iter().all(|&m| m == 255.0));
     }
 }

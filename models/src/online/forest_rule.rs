@@ -66,7 +66,7 @@ impl Rule for ForestRule {
         Ok(features?.into_iter().collect())
     }
 
-    fn judge(&self, pool: &mut Pool<Row>, step: i64, row: Row, _rate: f64) -> Result<Opinion<Row>> {
+    fn judge(&self, pool: &Pool<Row>, step: i64, row: Row, _rate: f64) -> Result<Opinion<Row>> {
         let mut verdict = Verdict::unknown();
         if pool.size() >= self.params.warm_up {
             let rows: Vec<&[f32]> = pool
@@ -81,7 +81,7 @@ impl Rule for ForestRule {
                 ndarray::ArrayView2::from_shape((1, row.len()), &row).expect("one row of its own length");
             verdict = Verdict::by_threshold(f64::from(forest.score(sample)?[0]), self.params.threshold);
         }
-        Ok(Opinion { verdict, p_value: None, region: None, places: None, state: row })
+        Ok(Opinion { verdict, ..Opinion::unknown(row) })
     }
 
     fn settings(&self) -> serde_json::Value {

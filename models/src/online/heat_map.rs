@@ -1,5 +1,6 @@
 //! Where in an image the score comes from, as a picture over the image itself.
 
+use super::evidence::Grid;
 use crate::error::{Error, Result};
 use crate::image::Preprocess;
 use ::image::codecs::png::{CompressionType, FilterType, PngEncoder};
@@ -29,33 +30,41 @@ pub(super) struct Places {
     rows: usize,
     /// Number of columns of places.
     columns: usize,
-    /// Side of a place in pixels of the preprocessed image.
-    side: usize,
+    /// Height and width of a place in pixels of the preprocessed image.
+    sides: [usize; 2],
     /// `[rows, columns]`, row-major.
     levels: Vec<f32>,
 }
 
 impl Places {
-    /// From patches that overlap by half: a place is where up to four of them lie, and as surprising as the least surprising of
-    /// them, since what is new in a place is new in every patch over it. So the heat does not reach beyond what is new.
+    /// From the surprise of the places of a map.
     ///
-    /// - `relative`: `[n, patch_columns]`, the surprise of each patch.
+    /// Where places overlap by half, a part of the image is as surprising as the least surprising of the up to four places over it, since
+    /// what is new there is new in each of them: so the heat does not reach beyond what is new.
+    ///
+    /// - `relative`: the surprise of each place of `grid`, row-major.
     /// - `alarm`: the surprise of an image that just raises an alarm, above 0.
-    /// - `side`: half the side of a patch, in pixels of the preprocessed image.
-    pub(super) fn of_patches(relative: &[f32], patch_columns: usize, alarm: f64, side: usize) -> Self {
-        let patch_rows = relative.len() / patch_columns;
-        let (rows, columns) = (patch_rows + 1, patch_columns + 1);
+    /// - `factor`: pixels of the preprocessed image that are one of the compared image, in each direction.
+    pub(super) fn of(relative: &[f32], grid: &Grid, alarm: f64, factor: usize) -> Self {
+        let sides = grid.stride.map(|stride| stride * factor);
+        let level = |surprise: f32| surprise / alarm as f32;
+        let (map_rows, map_columns) = (relative.len() / grid.columns, grid.columns);
+        if !grid.overlaps {
+            let levels = relative.iter().copied().map(level).collect();
+            return Self { rows: map_rows, columns: map_columns, sides, levels };
+        }
+        let (rows, columns) = (map_rows + 1, map_columns + 1);
         let mut levels = Vec::with_capacity(rows * columns);
         for (row, column) in (0..rows).flat_map(|r| (0..columns).map(move |c| (r, c))) {
             let mut least = f32::INFINITY;
-            for patch_row in row.saturating_sub(1)..=row.min(patch_rows - 1) {
-                for patch_column in column.saturating_sub(1)..=column.min(patch_columns - 1) {
-                    least = least.min(relative[patch_row * patch_columns + patch_column]);
+            for over_row in row.saturating_sub(1)..=row.min(map_rows - 1) {
+                for over_column in column.saturating_sub(1)..=column.min(map_columns - 1) {
+                    least = least.min(relative[over_row * map_columns + over_column]);
                 }
             }
-            levels.push(least / alarm as f32);
+            levels.push(level(least));
         }
-        Self { rows, columns, side, levels }
+        Self { rows, columns, sides, levels }
     }
 
     /// From what is wrong by itself: a place is a pixel, and twice as surprising as an alarm needs.
@@ -118,7 +127,7 @@ impl HeatMap {
         let (row0, column0) = preprocess.crop.map_or((0, 0), |crop| (crop.rows[0], crop.columns[0]));
         let (row1, column1) =
             preprocess.crop.map_or((rows - 1, columns - 1), |crop| (crop.rows[1], crop.columns[1]));
-        let side = places.side * preprocess.reduce;
+        let sides = places.sides.map(|side| side * preprocess.reduce);
         let mut pixels = Array3::zeros((rows, columns, 3));
         for ((row, column), mut pixel) in
             (0..rows).flat_map(|r| (0..columns).map(move |c| (r, c))).zip(pixels.lanes_mut(ndarray::Axis(2)))
@@ -128,7 +137,7 @@ impl HeatMap {
             let inside = (row0..=row1).contains(&row) && (column0..=column1).contains(&column);
             let dimmed = luma / if inside { DIMMED } else { DIMMED_OUTSIDE };
             let grey = (dimmed - dimmed % GREY_STEP) as u8;
-            let heat = if inside { places.at((row - row0) / side, (column - column0) / side) } else { 0.0 };
+            let heat = if inside { places.at((row - row0) / sides[0], (column - column0) / sides[1]) } else { 0.0 };
             let colour = colour_of(heat);
             pixel.iter_mut().zip(colour).for_each(|(pixel, hot)| *pixel = grey.max(hot));
         }
@@ -195,12 +204,17 @@ mod tests {
     fn places() -> Places {
         let mut levels = vec![0.0; 12];
         (levels[5], levels[11]) = (1.0, 7.0);
-        Places { rows: 3, columns: 4, side: 2, levels }
+        Places { rows: 3, columns: 4, sides: [2, 2], levels }
     }
 
     #[test]
     fn a_place_is_as_surprising_as_the_least_surprising_patch_over_it() {
-        let places = Places::of_patches(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3, 0.5, 8);
+        let grid = Grid { columns: 3, stride: [4, 4], overlaps: true, image: [12, 16] };
+        let relative = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        let cells = Places::of(&relative, &Grid { overlaps: false, ..grid }, 0.5, 2);
+        assert_eq!((cells.rows, cells.columns, cells.sides), (2, 3, [8, 8]));
+        assert_eq!(cells.levels, [2.0, 4.0, 6.0, 8.0, 10.0, 12.0]);
+        let places = Places::of(&relative, &grid, 0.5, 2);
         assert_eq!((places.rows, places.columns), (3, 4));
         assert_eq!(places.levels, [2.0, 2.0, 4.0, 6.0, 2.0, 2.0, 4.0, 6.0, 8.0, 8.0, 10.0, 12.0]);
         assert_eq!((places.at(2, 2), places.at(3, 0), places.at(0, 4)), (10.0, 0.0, 0.0));

@@ -5,8 +5,13 @@
 //! paper's fits an isolation forest on the whole pool ([`OnlineMethod::Forest`]).
 
 mod block_matching;
+mod colour_novelty;
+mod evidence;
+mod features;
+mod forest_evidence;
 mod forest_rule;
 mod heat_map;
+mod history;
 mod known;
 mod manifest;
 mod one_step_ahead;
@@ -18,8 +23,11 @@ mod run;
 mod sequence;
 mod series;
 mod streams;
+mod state;
 mod surprise;
 mod tail;
+mod track;
+mod window;
 
 pub use heat_map::HeatMap;
 pub use known::Truth;

@@ -1,189 +1,267 @@
-//! The default rule: an image is compared with the two accepted just before it, and the difference is judged by the run's
-//! own past.
+//! The default rule: an image is compared with those accepted just before it, and the differences are judged by the run's own
+//! past.
 //!
-//! 1. Block novelty: for each patch of 8 x 8 pixels the least difference from the two newest images, moved a little.
-//! 2. Surprise: novelty relative to the recent novelty of the place; x is the logarithm of the mean of the greatest.
+//! 1. Novelty: for each place the least difference from the images before, moved a little: of colours, of patches of 8 x 8 pixels, of
+//!    features. How far things may move follows from how far they have moved.
+//! 2. Surprise: novelty relative to the recent novelty of the place; x is the logarithm of the mean of the greatest. Surprises over 1,
+//!    2, 4 and 8 output intervals are added up as well, for what grows slowly. Isolation forests on the features give further numbers x.
 //! 3. Residual: x less the median of the last 20, so that a run that grows livelier is judged by its own state.
-//! 4. p-value: the residual against the run's earlier ones, by an extreme-value tail.
+//! 4. p-value of each kind: the residual against the run's earlier ones, by an extreme-value tail; then one p-value of all.
 //!
 //! Where images before this one are missing (they raised an alarm and the simulation went on, or were never sent), the newest
-//! accepted image is older than one output interval. The image is then compared with pairs of accepted images as far apart.
+//! accepted image is older than one output interval. The image is then compared with an accepted one 2, 4 or 8 intervals before it, and
+//! judged by what is usual over as many.
 
-use super::block_matching::{NoveltyMap, PATCH, STRIDE, map_shape, novelty};
-use super::heat_map::Places;
+use super::block_matching::{NoveltyMap, STRIDE, novelty};
+use super::colour_novelty::{COARSE_CELL, FINE_CELL, colour_novelty};
+use super::evidence::{Finding, Grid, Kind, sum};
+use super::features::{FeatureMaker, Features};
+use super::forest_evidence::{MIN_IMAGES, PATCH_IMAGES, image_score, patch_scores};
+use super::history::push_bounded;
 use super::params::OneStepAheadParams;
 use super::planes::{Planes, reduction};
 use super::pool::Pool;
 use super::record::Record;
 use super::sequence::{Opinion, Rule};
-use super::surprise::{Scale, Surprise};
-use super::tail::{Tail, median};
+use super::state::{MAX_INTERVALS, State};
+use super::surprise::{Measure, Surprise};
+use super::track::Track;
+use super::window::{MAX_MOTIONS, Window, motion, reach};
 use crate::error::Result;
+use crate::extractor::{DeviceChoice, WeightsStore};
+use crate::rng::Rng;
 use crate::traits::ImageShape;
-use crate::verdict::Verdict;
 use ndarray::Array3;
 use std::sync::Arc;
 
-/// Newest log surprises whose median is the level: long enough to be steady, short against a run's drift.
-pub(super) const MAX_LEVELS: usize = 20;
-
-/// Log surprises before there is a level.
-pub(super) const MIN_LEVELS: usize = 3;
-
-/// Newest residuals that the tail is fitted to.
-pub(super) const MAX_RESIDUALS: usize = 300;
-
-/// Residuals before a p-value is given; the prior of the tail weighs as much.
-pub(super) const MIN_RESIDUALS: usize = 10;
+/// How far apart, in output intervals, images are compared beside the newest two.
+pub(super) const LAGS: [u64; 3] = [2, 4, 8];
 
 /// To be raised when a state comes to mean another thing: those stored before are then refused.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 
-/// Newest pairs of accepted images, as far apart as the image is from the newest, that a late image is judged by.
-const MAX_PAIRS: usize = 30;
+/// Grey levels. Two patches of neighbouring places overlap, so that few places count.
+const BLOCK: Measure =
+    Measure { spread: 9, offset: 2.0, max_places: 10, min_places: 4, places_per_counted: 100 };
 
-/// Newest distances between the steps of accepted images; their median is the run's output interval.
-const MAX_INTERVALS: usize = 5;
+/// Grey levels, the mean of the channels: the least of many differences is hardly ever due to rounding.
+const COLOUR: Measure =
+    Measure { spread: 17, offset: 4.0 / 3.0, max_places: 40, min_places: 3, places_per_counted: 700 };
+
+/// As for colours, in cells of four times the area.
+const COARSE: Measure = Measure { spread: 9, max_places: 20, places_per_counted: 350, ..COLOUR };
+
+/// Parts of the usual length of a place's features.
+const FEATURES: Measure =
+    Measure { spread: 3, offset: 0.1, max_places: 20, min_places: 3, places_per_counted: 45 };
+
+/// Scores in (0, 1).
+const PATCHES: Measure = Measure { offset: 0.05, ..FEATURES };
 
 /// An image as the rule compares it.
 #[derive(Debug)]
 pub(super) struct Compared {
     planes: Planes,
     factor: usize,
-}
-
-/// What is remembered after an accepted image: all that judging the next one needs but the image before it.
-///
-/// At the paper's crop 375 kB: 240 x 478 x 3 bytes of pixels, 59 x 118 scales of 4 bytes, 2.6 kB of history.
-#[derive(Debug, Clone)]
-pub(super) struct State {
-    image: Arc<Planes>,
-    /// `None` after the first image.
-    scale: Option<Arc<Scale>>,
-    /// Log surprises, the newest last.
-    levels: Vec<f64>,
-    /// Residuals, the newest last.
-    residuals: Vec<f64>,
-    /// Distances between steps, the newest last.
-    intervals: Vec<u64>,
-    /// At `d - 1`: the log surprise of this image at the state `d` images before, where that has been asked for.
-    late: Vec<Option<f64>>,
+    features: Option<Features>,
 }
 
 /// The rule with its parameters.
 #[derive(Debug)]
 pub(super) struct OneStepAhead {
     params: OneStepAheadParams,
+    seed: u64,
+    maker: Option<FeatureMaker>,
+}
+
+/// An image to be judged, and where in time it stands.
+struct Next<'a> {
+    pool: &'a Pool<State>,
+    step: i64,
+    /// The run's output interval before this image, in steps.
+    interval: Option<u64>,
+    rate: f64,
+    factor: usize,
+}
+
+impl Next<'_> {
+    /// The index of the accepted image that lies `lag` output intervals before this one.
+    fn apart(&self, lag: u64) -> Option<usize> {
+        let last = self.pool.n_held() - 1;
+        let nearest = last.saturating_sub(lag as usize);
+        (nearest..=last)
+            .rev()
+            .find(|&idx| n_intervals(self.step.abs_diff(self.pool.held(idx).0), self.interval) == lag)
+    }
 }
 
 impl OneStepAhead {
-    pub(super) fn new(params: OneStepAheadParams) -> Self {
-        Self { params }
+    pub(super) fn new(
+        params: OneStepAheadParams,
+        seed: u64,
+        weights: Arc<WeightsStore>,
+        device: DeviceChoice,
+    ) -> Self {
+        let features = &params.features;
+        let maker =
+            features.enabled.then(|| FeatureMaker::new(features.extractor.clone(), seed, weights, device));
+        Self { params, seed, maker }
     }
 
-    fn unknown(state: State) -> Opinion<State> {
-        Opinion { verdict: Verdict::unknown(), p_value: None, region: None, places: None, state }
-    }
-
-    /// Judges `surprise`, with a map of `columns` patches, by the residuals of the images before over `level`.
-    fn opinion(
-        &self,
-        (residuals, level, rate): (&[f64], f64, f64),
-        surprise: &Surprise,
-        columns: usize,
-        factor: usize,
-        state: State,
-    ) -> Opinion<State> {
-        let tail = Tail::fit(residuals);
-        let p = tail.p_value(surprise.log - level);
-        let alarm = (level + tail.residual_at(rate)).exp();
-        let places = Places::of_patches(&surprise.relative, columns, alarm, STRIDE * factor);
-        let region = surprise.region.map(|region| in_pixels(region, factor));
-        // Subtracted from zero, so that p = 1 gives 0 and not -0.
-        let verdict = Verdict::by_threshold(0.0 - p.log10(), 0.0 - rate.log10());
-        Opinion { verdict, p_value: Some(p), region, places: Some(places), state }
-    }
-
-    fn map(&self, image: &Planes, pool: &Pool<State>, idx: usize) -> NoveltyMap {
-        let newest = &*pool.held(idx).1.image;
-        match idx.checked_sub(1).map(|before| &*pool.held(before).1.image) {
-            Some(before) => novelty(image, &[newest, before], self.params.max_shift),
-            None => novelty(image, &[newest], self.params.max_shift),
-        }
+    fn reach(&self, state: &State, lag: u64) -> usize {
+        let ImageShape { rows, columns, .. } = state.image.shape();
+        reach(&state.motions, self.params.max_shift, rows.min(columns), lag)
     }
 
     /// Judges an image that comes one output interval after the newest.
-    fn judge_next(
+    fn judge_next(&self, next: &Next<'_>, mut state: State) -> Result<Opinion<State>> {
+        let last = next.pool.n_held() - 1;
+        let newest = next.pool.held(last).1;
+        let mut findings = Vec::new();
+        self.compare_pixels(next, newest, &mut state, &mut findings);
+        self.compare_features(next, newest, &mut state, &mut findings)?;
+        if let Some(motion) = motion(&state.image, &newest.image, self.params.max_shift) {
+            push_bounded(&mut state.motions, motion, MAX_MOTIONS);
+        }
+        Ok(next.opinion(&findings, state))
+    }
+
+    fn compare_pixels<'a>(
         &self,
-        map: &NoveltyMap,
-        newest: &State,
-        next: State,
-        factor: usize,
-        rate: f64,
-    ) -> Opinion<State> {
-        let Some(scale) = &newest.scale else {
-            return Self::unknown(State { scale: Some(Arc::new(Scale::first(map))), ..next });
+        next: &Next<'_>,
+        newest: &'a State,
+        state: &mut State,
+        findings: &mut Vec<Finding<'a>>,
+    ) {
+        let image = Arc::clone(&state.image);
+        let mut references = vec![&*newest.image];
+        let before = (next.pool.n_held() - 1).checked_sub(1);
+        references.extend(before.map(|before| &*next.pool.held(before).1.image));
+        let reach = self.reach(newest, 1);
+
+        let map = colour_novelty(&image, &references, Window::dense(reach), FINE_CELL);
+        let surprise = newest.colour.surprise(&map, &COLOUR);
+        state.colour = newest.colour.accepted(&map, surprise.as_ref(), &COLOUR);
+        let coarse = surprise.as_ref().map(|surprise| coarsened(surprise, map.rows, map.columns));
+        let grid = grid(&image, map.columns, FINE_CELL);
+        findings.extend(surprise.map(|s| Finding::new(Kind::Colour, &newest.colour.history, s, grid)));
+
+        let map = novelty(&image, &references, Window::of_nine(reach));
+        let surprise = newest.block.surprise(&map, &BLOCK);
+        state.block = newest.block.accepted(&map, surprise.as_ref(), &BLOCK);
+        let grid = Grid { overlaps: true, ..self::grid(&image, map.columns, STRIDE) };
+        findings.extend(surprise.map(|s| Finding::new(Kind::Block, &newest.block.history, s, grid)));
+
+        let mut over_lags = coarse;
+        for (idx, lag) in LAGS.into_iter().enumerate() {
+            let surprise = next.apart(lag).and_then(|reference| {
+                let map = self.map_apart(&image, next.pool, reference, lag);
+                let surprise = newest.apart[idx].surprise(&map, &COARSE);
+                state.apart[idx] = newest.apart[idx].accepted(&map, surprise.as_ref(), &COARSE);
+                surprise
+            });
+            over_lags = over_lags.zip(surprise).map(|(mut sum, surprise)| {
+                sum.iter_mut().zip(&surprise.relative).for_each(|(sum, z)| *sum += z);
+                sum
+            });
+        }
+        if let Some(mut relative) = over_lags {
+            relative.iter_mut().for_each(|z| *z /= (1 + LAGS.len()) as f32);
+            let surprise = Surprise::of_relative(relative, &COARSE);
+            state.lags.accept(surprise.log);
+            let grid = self::grid(&image, image.shape().columns / COARSE_CELL, COARSE_CELL);
+            findings.push(Finding::new(Kind::Lags, &newest.lags, surprise, grid));
+        }
+    }
+
+    /// The novelty of colours since the accepted image at `reference`, `lag` output intervals before.
+    fn map_apart(&self, image: &Planes, pool: &Pool<State>, reference: usize, lag: u64) -> NoveltyMap {
+        let reach = self.reach(pool.held(pool.n_held() - 1).1, lag);
+        colour_novelty(image, &[&pool.held(reference).1.image], Window::of_nine(reach), COARSE_CELL)
+    }
+
+    fn compare_features<'a>(
+        &self,
+        next: &Next<'_>,
+        newest: &'a State,
+        state: &mut State,
+        findings: &mut Vec<Finding<'a>>,
+    ) -> Result<()> {
+        let (Some(old), Some(new)) = (&newest.features, &mut state.features) else { return Ok(()) };
+        let shape = state.image.shape();
+        let map = &new.features.map;
+        let grid = map.grid([shape.rows, shape.columns]);
+        let novelty = map.novelty(&old.features.map, old.unit);
+        let surprise = old.track.surprise(&novelty, &FEATURES);
+        let track = old.track.accepted(&novelty, surprise.as_ref(), &FEATURES);
+        findings.extend(surprise.map(|s| Finding::new(Kind::Features, &old.track.history, s, grid)));
+        new.track = track;
+
+        let pool: Vec<&Features> =
+            next.pool.states().filter_map(|state| Some(&state.features.as_ref()?.features)).collect();
+        let params = &self.params.features;
+        if pool.len() < MIN_IMAGES {
+            return Ok(());
+        }
+        // By step, not by a count of images: a replay after a rewind then grows the same forest.
+        let mut rng = Rng::derived(self.seed, next.step as u64);
+        let rows: Vec<&[f32]> = pool[pool.len().saturating_sub(params.forest_images)..]
+            .iter()
+            .map(|features| &*features.row)
+            .collect();
+        let number = image_score(&rows, &new.features.row, params.n_trees, rng.next_u64())?;
+        new.forest.accept(number);
+        findings.push(Finding { kind: Kind::Forest, history: &old.forest, number, seen: None });
+
+        let maps: Vec<_> = pool[pool.len() - PATCH_IMAGES..].iter().map(|features| &*features.map).collect();
+        let scores = patch_scores(&maps, &new.features.map, params.n_trees, rng.next_u64())?;
+        let surprise = old.patches.surprise(&scores, &PATCHES);
+        new.patches = old.patches.accepted(&scores, surprise.as_ref(), &PATCHES);
+        findings.extend(surprise.map(|s| Finding::new(Kind::PatchForest, &old.patches.history, s, grid)));
+        Ok(())
+    }
+
+    /// Judges an image that comes `lag` > 1 output intervals after the newest, by an accepted image as many intervals before it as
+    /// others have been compared over. The state takes nothing from it but the image.
+    fn judge_late(&self, next: &Next<'_>, lag: u64, state: State) -> Opinion<State> {
+        let newest = next.pool.held(next.pool.n_held() - 1).1;
+        let usable = |(idx, lag): (usize, u64)| {
+            let track = &newest.apart[idx];
+            track.history.tail().zip(track.history.level())?;
+            Some((track, lag, next.apart(lag)?))
         };
-        let surprise = Surprise::of(map, scale);
-        let mut next = State { scale: Some(Arc::new(scale.updated(map))), ..next };
-        push_bounded(&mut next.levels, surprise.log, MAX_LEVELS);
-        if newest.levels.len() < MIN_LEVELS {
-            return Self::young(next, &surprise, factor);
+        let Some((track, lag, reference)) =
+            LAGS.into_iter().enumerate().filter(|&(_, usual)| usual >= lag).find_map(usable)
+        else {
+            return Opinion::unknown(state);
+        };
+        let map = self.map_apart(&state.image, next.pool, reference, lag);
+        let grid = grid(&state.image, map.columns, COARSE_CELL);
+        let found = track.surprise(&map, &COARSE).map(|s| Finding::new(Kind::Late, &track.history, s, grid));
+        next.opinion(&found.into_iter().collect::<Vec<_>>(), state)
+    }
+}
+
+impl Next<'_> {
+    fn opinion(&self, findings: &[Finding<'_>], state: State) -> Opinion<State> {
+        let Some(sum) = sum(findings, self.rate, self.factor) else {
+            let region = findings.first().and_then(Finding::region);
+            return Opinion { region: region.map(|region| self.in_pixels(region)), ..Opinion::unknown(state) };
+        };
+        Opinion {
+            verdict: sum.verdict,
+            p_value: Some(sum.p_value),
+            evidence: sum.evidence,
+            region: sum.region.map(|region| self.in_pixels(region)),
+            places: sum.places,
+            state,
         }
-        let level = median(&newest.levels);
-        push_bounded(&mut next.residuals, surprise.log - level, MAX_RESIDUALS);
-        if newest.residuals.len() < MIN_RESIDUALS {
-            return Self::young(next, &surprise, factor);
-        }
-        self.opinion((&newest.residuals, level, rate), &surprise, map.columns, factor, next)
     }
 
-    fn young(state: State, surprise: &Surprise, factor: usize) -> Opinion<State> {
-        let region = surprise.region.map(|region| in_pixels(region, factor));
-        Opinion { region, ..Self::unknown(state) }
-    }
-
-    /// Judges an image that comes `lag` output intervals after the newest, by pairs of accepted images as far apart. The state
-    /// takes nothing from it but the image.
-    fn judge_late(
-        &self,
-        pool: &mut Pool<State>,
-        lag: u64,
-        next: State,
-        factor: usize,
-        rate: f64,
-    ) -> Opinion<State> {
-        let last = pool.n_held() - 1;
-        let interval = interval(&pool.held(last).1.intervals);
-        let Some(scale) = pool.held(last).1.scale.clone() else { return Self::unknown(next) };
-        let mut surprises = Vec::with_capacity(MAX_PAIRS);
-        for later in (last.saturating_sub(MAX_PAIRS - 1)..=last).rev() {
-            let apart =
-                |d: usize| n_intervals(pool.held(later).0.abs_diff(pool.held(later - d).0), interval) == lag;
-            // The pair's earlier image has one before it too, as the newest has.
-            let Some(d) =
-                (1..=(self.params.max_lag as usize).min(later.saturating_sub(1))).find(|&d| apart(d))
-            else {
-                continue;
-            };
-            let (_, state) = pool.held(later);
-            let surprise = match (state.late.get(d - 1).copied().flatten(), &pool.held(later - d).1.scale) {
-                (Some(known), _) => known,
-                (None, Some(scale)) => Surprise::of(&self.map(&state.image, pool, later - d), scale).log,
-                (None, None) => continue,
-            };
-            let late = &mut pool.held_mut(later).late;
-            late.resize(late.len().max(d), None);
-            late[d - 1] = Some(surprise);
-            surprises.push(surprise);
-        }
-        if surprises.len() < MIN_RESIDUALS {
-            return Self::unknown(next);
-        }
-        let level = median(&surprises);
-        let residuals: Vec<f64> = surprises.iter().map(|x| x - level).collect();
-        let map = self.map(&next.image, pool, last);
-        self.opinion((&residuals, level, rate), &Surprise::of(&map, &scale), map.columns, factor, next)
+    /// From pixels of the compared image to those of the preprocessed one.
+    fn in_pixels(&self, [row0, column0, row1, column1]: [usize; 4]) -> [usize; 4] {
+        let last = |pixel: usize| (pixel + 1) * self.factor - 1;
+        [row0 * self.factor, column0 * self.factor, last(row1), last(column1)]
     }
 }
 
@@ -192,89 +270,95 @@ impl Rule for OneStepAhead {
     type State = State;
 
     fn depth(&self) -> usize {
-        MAX_PAIRS + self.params.max_lag as usize + 1
+        let features = &self.params.features;
+        let longest = LAGS[LAGS.len() - 1] as usize + 1;
+        longest.max(if features.enabled { features.forest_images } else { 0 })
     }
 
     fn prepare(&mut self, pixels: &Array3<f32>) -> Result<Compared> {
         let (channels, rows, columns) = pixels.dim();
         let factor = reduction(ImageShape { channels, rows, columns }, self.params.max_pixels)?;
-        Ok(Compared { planes: Planes::reduced(pixels, factor), factor })
+        let planes = Planes::reduced(pixels, factor);
+        let features = self.maker.as_mut().map(|maker| maker.make(&planes)).transpose()?;
+        Ok(Compared { planes, factor, features })
     }
 
-    fn judge(&self, pool: &mut Pool<State>, step: i64, image: Compared, rate: f64) -> Result<Opinion<State>> {
-        let Compared { planes, factor } = image;
-        let (image, late) = (Arc::new(planes), Vec::new());
+    fn judge(
+        &self,
+        pool: &Pool<State>,
+        step: i64,
+        image: Compared,
+        rate: f64,
+    ) -> Result<Opinion<State>> {
+        let Compared { planes, factor, features } = image;
         let Some(last) = pool.n_held().checked_sub(1) else {
-            let (levels, residuals, intervals) = (Vec::new(), Vec::new(), Vec::new());
-            return Ok(Self::unknown(State { image, scale: None, levels, residuals, intervals, late }));
+            return Ok(Opinion::unknown(State::first(planes, features)));
         };
         let (newest_step, newest) = pool.held(last);
-        let before = interval(&newest.intervals);
-        let lag = n_intervals(step.abs_diff(newest_step), before);
-        let mut next = State { image, late, ..newest.clone() };
-        push_bounded(&mut next.intervals, step.abs_diff(newest_step), MAX_INTERVALS);
+        let interval = usual(&newest.intervals);
+        let lag = n_intervals(step.abs_diff(newest_step), interval);
+        let mut state = newest.with_image(planes, features);
+        push_bounded(&mut state.intervals, step.abs_diff(newest_step), MAX_INTERVALS);
         if lag > self.params.max_lag {
             // Nothing that is remembered is as far apart, so begin again from here: a pool that waited for an image like
             // its own newest would refuse every later one.
-            next.levels.clear();
-            next.intervals.clear();
-            return Ok(Self::unknown(next));
+            state.forget_levels();
+            state.intervals.clear();
+            return Ok(Opinion::unknown(state));
         }
-        let after = interval(&next.intervals);
-        if after.is_some_and(|after| n_intervals(after, before) > 1) {
+        let next = Next { pool, step, interval, rate, factor };
+        let is_slower = usual(&state.intervals).is_some_and(|after| n_intervals(after, interval) > 1);
+        let mut opinion =
+            if lag == 1 { self.judge_next(&next, state)? } else { self.judge_late(&next, lag, state) };
+        if is_slower {
             // The output interval has become longer for good; so has what is usual within one.
-            next.levels.clear();
+            opinion.state.forget_levels();
         }
-        if lag == 1 {
-            let map = self.map(&next.image, pool, last);
-            return Ok(self.judge_next(&map, pool.held(last).1, next, factor, rate));
-        }
-        Ok(self.judge_late(pool, lag, next, factor, rate))
+        Ok(opinion)
     }
 
     fn settings(&self) -> serde_json::Value {
-        let OneStepAheadParams { max_pixels, max_shift, max_lag, .. } = self.params;
+        let OneStepAheadParams { max_pixels, max_shift, max_lag, features, .. } = &self.params;
         serde_json::json!({
-            "revision": REVISION, "max_pixels": max_pixels, "max_shift": max_shift, "max_lag": max_lag,
+            "revision": REVISION, "seed": self.seed, "max_pixels": max_pixels, "max_shift": max_shift, "max_lag": max_lag,
+            "features": features,
         })
     }
 
     fn store(&self, state: &State, record: &mut Record) {
-        let State { image, scale, levels, residuals, intervals, late: _ } = state;
-        image.store("image", record);
-        if let Some(scale) = scale {
-            scale.store("scale", record);
-        }
-        record.put_flat("levels", levels);
-        record.put_flat("residuals", residuals);
-        record.put_flat("intervals", intervals);
+        state.store(record);
     }
 
     fn restore(&self, record: &Record) -> Result<State> {
-        let image = Planes::restore("image", record)?;
-        let (rows, columns) = map_shape(image.shape().rows, image.shape().columns);
-        let scale =
-            if record.has("scale") { Some(Scale::restore("scale", rows * columns, record)?) } else { None };
-        Ok(State {
-            image: Arc::new(image),
-            scale: scale.map(Arc::new),
-            levels: record.get_flat("levels", MAX_LEVELS)?,
-            residuals: record.get_flat("residuals", MAX_RESIDUALS)?,
-            intervals: record.get_flat("intervals", MAX_INTERVALS)?,
-            late: Vec::new(),
-        })
+        State::restore(record)
     }
 
     fn needed(&self, pool: &Pool<State>) -> usize {
-        let Some(state) = pool.newest() else { return 2 + MIN_LEVELS + MIN_RESIDUALS };
-        usize::from(state.scale.is_none())
-            + MIN_LEVELS.saturating_sub(state.levels.len())
-            + MIN_RESIDUALS.saturating_sub(state.residuals.len())
+        match pool.newest() {
+            Some(state) => state.colour.needed(),
+            None => 1 + Track::default().needed(),
+        }
     }
 }
 
+fn grid(image: &Planes, columns: usize, stride: usize) -> Grid {
+    let ImageShape { rows, columns: width, .. } = image.shape();
+    Grid { columns, stride: [stride; 2], overlaps: false, image: [rows, width] }
+}
+
+/// The surprise of fine cells, averaged over the coarse cells that they make up.
+fn coarsened(surprise: &Surprise, rows: usize, columns: usize) -> Vec<f32> {
+    const SIDE: usize = COARSE_CELL / FINE_CELL;
+    let mut coarse = Vec::with_capacity((rows / SIDE) * (columns / SIDE));
+    for (row, column) in (0..rows / SIDE).flat_map(|r| (0..columns / SIDE).map(move |c| (r, c))) {
+        let cells = (0..SIDE * SIDE).map(|i| (row * SIDE + i / SIDE) * columns + column * SIDE + i % SIDE);
+        coarse.push(cells.map(|cell| surprise.relative[cell]).sum::<f32>() / (SIDE * SIDE) as f32);
+    }
+    coarse
+}
+
 /// The median distance between steps, the lower one of two; `None` before there are any.
-fn interval(intervals: &[u64]) -> Option<u64> {
+fn usual(intervals: &[u64]) -> Option<u64> {
     let mut sorted = intervals.to_vec();
     sorted.sort_unstable();
     sorted.get(sorted.len().saturating_sub(1) / 2).copied()
@@ -283,17 +367,4 @@ fn interval(intervals: &[u64]) -> Option<u64> {
 /// The number of output intervals in a distance between steps, rounded, at least 1.
 fn n_intervals(distance: u64, interval: Option<u64>) -> u64 {
     interval.map_or(1, |interval| (distance.saturating_add(interval / 2) / interval.max(1)).max(1))
-}
-
-fn push_bounded<T>(values: &mut Vec<T>, value: T, most: usize) {
-    if values.len() >= most {
-        values.drain(..=values.len() - most);
-    }
-    values.push(value);
-}
-
-/// The pixels of the preprocessed image that a region of patches covers.
-fn in_pixels([row0, column0, row1, column1]: [usize; 4], factor: usize) -> [usize; 4] {
-    let last = |patch: usize| (patch * STRIDE + PATCH) * factor - 1;
-    [row0 * STRIDE * factor, column0 * STRIDE * factor, last(row1), last(column1)]
 }

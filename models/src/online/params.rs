@@ -1,9 +1,11 @@
 //! What can be set of an online run.
 
+use super::forest_evidence::MIN_IMAGES;
+use super::one_step_ahead::LAGS;
 use super::planes::MIN_SIDE;
 use crate::detector::IsolationForestParams;
 use crate::error::{Error, Result};
-use crate::extractor::ExtractorParams;
+use crate::extractor::{ExtractorParams, HogParams};
 use crate::image::FieldParams;
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;
@@ -12,7 +14,7 @@ use std::fmt::Display;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnlineMethod {
-    /// Block matching with the images just before, judged by the run's own past.
+    /// Comparison with the images just before, judged by the run's own past.
     #[default]
     OneStepAhead,
     /// The paper's rule: a new isolation forest for every image, on all earlier ones. It takes a run's drift for anomalies: on
@@ -27,10 +29,10 @@ pub enum OnlineMethod {
 pub struct OnlineParams {
     /// How images are judged.
     pub method: OnlineMethod,
-    /// Seed of all random choices; only `forest` makes any.
+    /// Seed of all random choices: of isolation forests and of projections of features.
     pub seed: u64,
-    /// The number of newest accepted images after each of which the run can be gone back to, at least 1. One costs 375 kB at
-    /// the paper's crop with `one_step_ahead` (294 are held at the default, 110 MB), one row of features with `forest`.
+    /// The number of newest accepted images after each of which the run can be gone back to, at least 1. One costs 530 kB at
+    /// the paper's crop with `one_step_ahead` (319 are held at the default, 170 MB), one row of features with `forest`.
     pub max_snapshots: usize,
     /// An image at a step that has raised this many alarms is accepted even if it differs from all of them: a simulation
     /// that is not reproducible bit for bit would otherwise go back for ever. At least 1.
@@ -65,17 +67,46 @@ pub struct OneStepAheadParams {
     pub false_alarm_rate: f64,
     /// Images are halved until no more pixels are left, at least 64. Time and memory are proportional to it.
     pub max_pixels: usize,
-    /// How far, in pixels after the halvings and in each direction, things may move from image to image, 0 to 16. Time grows
-    /// with its square.
+    /// How far at most, in pixels after the halvings and in each direction, things may move from image to image, 0 to 16. Within this,
+    /// the window in which they are looked for follows the motion seen in the run.
     pub max_shift: usize,
-    /// How many output intervals old the newest accepted image may be for a verdict, 1 to 32. Beyond, the image is accepted
+    /// How many output intervals old the newest accepted image may be for a verdict, 1 to 8. Beyond, the image is accepted
     /// unjudged and the run warms up for four images.
     pub max_lag: u64,
+    /// Evidence from features, beside that from pixels.
+    pub features: FeatureParams,
 }
 
 impl Default for OneStepAheadParams {
     fn default() -> Self {
-        Self { false_alarm_rate: 1e-3, max_pixels: 160_000, max_shift: 4, max_lag: 8 }
+        Self {
+            false_alarm_rate: 1e-3,
+            max_pixels: 160_000,
+            max_shift: 16,
+            max_lag: 8,
+            features: FeatureParams::default(),
+        }
+    }
+}
+
+/// What can be set of the evidence from features.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FeatureParams {
+    /// Whether there is any; without it an image is judged by its pixels alone.
+    pub enabled: bool,
+    /// What turns the compared image, after its halvings, into features. An image held costs 4 bytes a feature.
+    pub extractor: ExtractorParams,
+    /// The newest images that the isolation forest on whole images is fitted on, 8 to 1,000.
+    pub forest_images: usize,
+    /// Trees of that forest and of the one on places, 1 to 10,000.
+    pub n_trees: usize,
+}
+
+impl Default for FeatureParams {
+    fn default() -> Self {
+        let hog = HogParams { cells: 40, orientations: 8, block: 1 };
+        Self { enabled: true, extractor: ExtractorParams::Hog(hog), forest_images: 64, n_trees: 125 }
     }
 }
 
@@ -129,9 +160,18 @@ impl OnlineParams {
         check(
             "one_step_ahead.max_lag",
             ahead.max_lag,
-            (1..=32).contains(&ahead.max_lag),
-            "1 to 32 intervals",
+            (1..=LAGS[LAGS.len() - 1]).contains(&ahead.max_lag),
+            "1 to 8 intervals",
         )?;
+        let features = &ahead.features;
+        let (n_images, n_trees) = (features.forest_images, features.n_trees);
+        check(
+            "one_step_ahead.features.forest_images",
+            n_images,
+            (MIN_IMAGES..=1000).contains(&n_images),
+            "8 to 1000 images",
+        )?;
+        check("one_step_ahead.features.n_trees", n_trees, (1..=10_000).contains(&n_trees), "1 to 10000")?;
         check("forest.warm_up", forest.warm_up, forest.warm_up >= 2, "at least 2")?;
         check(
             "forest.threshold",

@@ -119,11 +119,6 @@ impl<S> Pool<S> {
         (*step, state)
     }
 
-    /// The state at `idx` among those still held, to note in it what follows from it and those before it alone.
-    pub(super) fn held_mut(&mut self, idx: usize) -> &mut S {
-        &mut self.entries[idx].state
-    }
-
     /// The pixels of the image accepted at `step`, if its state is still held.
     pub(super) fn digest_at(&self, step: i64) -> Option<PixelDigest> {
         let idx = self.entries.binary_search_by_key(&step, |entry| entry.step).ok()?;

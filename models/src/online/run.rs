@@ -100,7 +100,7 @@ impl OnlineRun {
         let method = match method {
             OnlineMethod::OneStepAhead => {
                 false_alarm_rate = Some(one_step_ahead.false_alarm_rate);
-                let rule = OneStepAhead::new(one_step_ahead);
+                let rule = OneStepAhead::new(one_step_ahead, seed, weights, device);
                 Method::OneStepAhead(Sequence::new(rule, max_snapshots, max_alarms_at_step))
             }
             OnlineMethod::Forest => {
@@ -168,6 +168,7 @@ impl OnlineRun {
         Ok(Judgement {
             verdict: sequel.verdict,
             p_value: sequel.p_value,
+            evidence: sequel.evidence,
             false_alarm_rate: self.false_alarm_rate,
             region,
             pool: Some(sequel.pool),

@@ -7,7 +7,7 @@ use super::pool::{Entry, Pool};
 use super::record::Record;
 use crate::error::{Error, Result};
 use crate::traits::ImageShape;
-use crate::verdict::{Label, PoolState, Verdict};
+use crate::verdict::{Evidence, Label, PoolState, Verdict};
 use ndarray::Array3;
 use std::collections::VecDeque;
 
@@ -37,7 +37,7 @@ pub(super) trait Rule {
     /// As the rule says.
     fn judge(
         &self,
-        pool: &mut Pool<Self::State>,
+        pool: &Pool<Self::State>,
         step: i64,
         prepared: Self::Prepared,
         rate: f64,
@@ -65,6 +65,8 @@ pub(super) trait Rule {
 pub(super) struct Opinion<S> {
     pub(super) verdict: Verdict,
     pub(super) p_value: Option<f64>,
+    /// By kind; empty without a p-value.
+    pub(super) evidence: Vec<Evidence>,
     /// In pixels of the preprocessed image.
     pub(super) region: Option<[usize; 4]>,
     /// What a heat map is drawn from; `None` without a p-value.
@@ -73,11 +75,26 @@ pub(super) struct Opinion<S> {
     pub(super) state: S,
 }
 
+impl<S> Opinion<S> {
+    /// That the rule cannot judge yet.
+    pub(super) fn unknown(state: S) -> Self {
+        Self {
+            verdict: Verdict::unknown(),
+            p_value: None,
+            evidence: Vec::new(),
+            region: None,
+            places: None,
+            state,
+        }
+    }
+}
+
 /// What is said of one image of a sequence.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Sequel {
     pub(super) verdict: Verdict,
     pub(super) p_value: Option<f64>,
+    pub(super) evidence: Vec<Evidence>,
     /// In pixels of the preprocessed image.
     pub(super) region: Option<[usize; 4]>,
     pub(super) places: Option<Places>,
@@ -211,8 +228,8 @@ impl<R: Rule> Sequence<R> {
         }
         let prepared = self.rule.prepare(pixels)?;
         let forgot = self.forget(size, back);
-        let Opinion { mut verdict, p_value, region, places, state } =
-            self.rule.judge(&mut self.pool, step, prepared, rate)?;
+        let Opinion { mut verdict, p_value, evidence, region, places, state } =
+            self.rule.judge(&self.pool, step, prepared, rate)?;
         (self.shape, self.last_step) = (Some(shape), Some(step));
 
         let entry = Entry { step, id: self.next_id, digest: digest(pixels), state };
@@ -243,7 +260,7 @@ impl<R: Rule> Sequence<R> {
             self.accept(entry);
         }
         let pool = self.pool_state();
-        Ok(Sequel { verdict, p_value, region, places, pool, forgot, reproducible, truth })
+        Ok(Sequel { verdict, p_value, evidence, region, places, pool, forgot, reproducible, truth })
     }
 
     /// How many images would be left if the run went back.

@@ -18,12 +18,12 @@ impl Rule for Jump {
         Ok(pixels[[0, 0, 0]])
     }
 
-    fn judge(&self, pool: &mut Pool<f32>, _: i64, value: f32, _: f64) -> Result<Opinion<f32>> {
+    fn judge(&self, pool: &Pool<f32>, _: i64, value: f32, _: f64) -> Result<Opinion<f32>> {
         let verdict = match pool.newest() {
             Some(newest) => Verdict::by_threshold(f64::from(value - newest), 10.0),
             None => Verdict::unknown(),
         };
-        Ok(Opinion { verdict, p_value: None, region: None, places: None, state: value })
+        Ok(Opinion { verdict, ..Opinion::unknown(value) })
     }
 
     fn settings(&self) -> serde_json::Value {

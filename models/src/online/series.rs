@@ -1,8 +1,7 @@
 //! One number an image, judged one step ahead as the default method judges its maps: what a cheap baseline can do.
 
-use super::one_step_ahead::{MAX_LEVELS, MAX_RESIDUALS, MIN_LEVELS, MIN_RESIDUALS};
+use super::history::History;
 use super::surprise::{FRESHNESS, LEAST_SURPRISE};
-use super::tail::{Tail, median};
 
 /// A number that belongs to each image of a run, such as its mean.
 ///
@@ -14,15 +13,7 @@ pub struct ScalarRun {
     unit: f64,
     newest: Option<f64>,
     scale: Option<f64>,
-    levels: Vec<f64>,
-    residuals: Vec<f64>,
-}
-
-/// What is found of a number before it is accepted.
-struct Look {
-    change: Option<f64>,
-    surprise: Option<f64>,
-    residual: Option<f64>,
+    history: History,
 }
 
 impl ScalarRun {
@@ -30,38 +21,29 @@ impl ScalarRun {
     ///
     /// - `unit`: above 0; added to the scale of changes, so that a quiet run does not turn rounding into surprise.
     pub fn new(unit: f64) -> Self {
-        Self { unit, newest: None, scale: None, levels: Vec::new(), residuals: Vec::new() }
+        Self { unit, newest: None, scale: None, history: History::default() }
     }
 
-    fn look(&self, value: f64) -> Look {
-        let change = self.newest.map(|newest| (value - newest).abs());
-        let surprise = change
-            .zip(self.scale)
-            .map(|(change, scale)| (change / (scale + self.unit)).max(LEAST_SURPRISE).ln());
-        let residual = surprise
-            .filter(|_| self.levels.len() >= MIN_LEVELS)
-            .map(|surprise| surprise - median(&self.levels));
-        Look { change, surprise, residual }
+    fn change(&self, value: f64) -> Option<f64> {
+        self.newest.map(|newest| (value - newest).abs())
+    }
+
+    fn surprise(&self, value: f64) -> Option<f64> {
+        let (change, scale) = self.change(value).zip(self.scale)?;
+        Some((change / (scale + self.unit)).max(LEAST_SURPRISE).ln())
     }
 
     /// The probability of a number that differs at least as much from those before, in (0, 1]; `None` in the first 15 numbers.
     pub fn p_value(&self, value: f64) -> Option<f64> {
-        let residual = self.look(value).residual?;
-        (self.residuals.len() >= MIN_RESIDUALS).then(|| Tail::fit(&self.residuals).p_value(residual))
+        self.history.p_value(self.surprise(value)?)
     }
 
     /// Takes a number, finite, into the run's past.
     pub fn accept(&mut self, value: f64) {
-        let Look { change, surprise, residual } = self.look(value);
-        for (values, new, most) in
-            [(&mut self.levels, surprise, MAX_LEVELS), (&mut self.residuals, residual, MAX_RESIDUALS)]
-        {
-            if let Some(new) = new {
-                values.push(new);
-                values.drain(..values.len().saturating_sub(most));
-            }
+        if let Some(surprise) = self.surprise(value) {
+            self.history.accept(surprise);
         }
-        if let Some(change) = change {
+        if let Some(change) = self.change(value) {
             self.scale =
                 Some(self.scale.map_or(change, |scale| scale + f64::from(FRESHNESS) * (change - scale)));
         }
