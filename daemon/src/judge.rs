@@ -13,7 +13,7 @@ use anomalyd_models::image::{
     ByteOrder, Field, FieldLayout, FieldNumber, ImageError, ImageErrorKind, Input, Limits,
 };
 use anomalyd_models::online::{HeatMap, Labelled, Truth};
-use anomalyd_models::{Error, FieldFacts, Judgement, Label};
+use anomalyd_models::{Error, Evidence, FieldFacts, Judgement, Label};
 use anomalyd_proto::{Dtype, Status, TrueLabel, Verdict};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -47,6 +47,8 @@ pub struct Detail {
     method: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     p_value: Option<f64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    evidence: Vec<EvidenceDetail>,
     #[serde(skip_serializing_if = "Option::is_none")]
     false_alarm_rate: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,6 +72,20 @@ pub struct Detail {
     labelled: Option<Truth>,
     #[serde(skip_serializing_if = "Option::is_none")]
     in_pool: Option<bool>,
+}
+
+/// One kind of evidence, as a reply and a line of `replay --json` tell it.
+#[derive(Debug, Clone, Serialize)]
+pub struct EvidenceDetail {
+    kind: &'static str,
+    p_value: f64,
+    share: f64,
+}
+
+impl From<&Evidence> for EvidenceDetail {
+    fn from(evidence: &Evidence) -> Self {
+        Self { kind: evidence.kind, p_value: evidence.p_value, share: evidence.share }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -316,6 +332,7 @@ fn timings(job: &Job, begun: Instant, taken: &Taken, judging: Instant) -> Timing
 fn detail_of(judgement: &Judgement, taken: Taken, timings: Timings) -> Detail {
     Detail {
         p_value: judgement.p_value,
+        evidence: judgement.evidence.iter().map(EvidenceDetail::from).collect(),
         false_alarm_rate: judgement.false_alarm_rate,
         timings_s: Some(timings),
         field: field_detail(&taken.input, judgement.field),
@@ -425,6 +442,11 @@ pub fn in_words(judgement: &Judgement) -> String {
     }
     if let Some(p_value) = judgement.p_value.filter(|_| n_not_finite == 0) {
         text.push_str(&format!(", p = {p_value:.2e}"));
+        let decisive =
+            judgement.evidence.iter().min_by(|a, b| (a.p_value / a.share).total_cmp(&(b.p_value / b.share)));
+        if let Some(decisive) = decisive.filter(|_| verdict.score > verdict.threshold) {
+            text.push_str(&format!(" by {}", decisive.kind));
+        }
     }
     match judgement.truth {
         Some(Truth::Normal) => text.push_str("; an operator has called this image normal"),
@@ -469,7 +491,9 @@ mod tests {
         Judgement {
             verdict: ModelVerdict { label: Label::Anomalous, score: 6.25, threshold: 3.0 },
             p_value: Some(5.6e-7),
-            evidence: Vec::new(),
+            evidence: [("colour", 2.8e-7, 0.5), ("block", 0.1, 0.5)]
+                .map(|(kind, p_value, share)| Evidence { kind, p_value, share })
+                .to_vec(),
             false_alarm_rate: Some(1e-3),
             region: Some([318, 10, 371, 20]),
             pool: Some(PoolState { size: 57, needed: 0 }),
@@ -483,9 +507,13 @@ mod tests {
     #[test]
     fn text_says_verdict_score_place_and_pool() {
         let text = in_words(&judgement());
-        for part in
-            ["anomalous: score 6.25", "p = 5.60e-7", "rows 318 to 371", "pool of 57", "2 later images"]
-        {
+        for part in [
+            "anomalous: score 6.25",
+            "p = 5.60e-7 by colour",
+            "rows 318 to 371",
+            "pool of 57",
+            "2 later images",
+        ] {
             assert!(text.contains(part), "{part} is not in: {text}");
         }
     }

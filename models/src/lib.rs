@@ -24,4 +24,4 @@ pub use artefact::Artefact;
 pub use error::{Error, Result};
 pub use pipeline::{Pipeline, PipelineParams};
 pub use traits::{Detector, FeatureExtractor, Fit, ImageShape, Transform};
-pub use verdict::{FieldFacts, Judgement, Label, PoolState, Verdict};
+pub use verdict::{Evidence, FieldFacts, Judgement, Label, PoolState, Verdict};

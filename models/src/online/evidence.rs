@@ -127,7 +127,9 @@ pub(super) fn sum(findings: &[Finding<'_>], rate: f64, side: usize) -> Option<Su
     let judged: Vec<Judged<'_>> = findings
         .iter()
         .zip(p_values)
-        .filter_map(|(finding, p)| Some(Judged { finding, p_value: p?, share: finding.kind.weight() / weights }))
+        .filter_map(|(finding, p)| {
+            Some(Judged { finding, p_value: p?, share: finding.kind.weight() / weights })
+        })
         .collect();
     let decisive = judged.iter().min_by(|a, b| a.weighted().total_cmp(&b.weighted()))?;
     let p_value = decisive.weighted().min(1.0);

@@ -91,7 +91,10 @@ impl FeatureMaker {
         let row: Arc<[f32]> = features?.into_iter().collect();
         let values = if self.projection.is_empty() {
             let places = rows * columns;
-            (0..places).flat_map(|place| (0..channels).map(move |k| (k, place))).map(|(k, place)| row[k * places + place]).collect()
+            (0..places)
+                .flat_map(|place| (0..channels).map(move |k| (k, place)))
+                .map(|(k, place)| row[k * places + place])
+                .collect()
         } else {
             projected(&row, &self.projection, rows * columns)
         };
@@ -202,11 +205,15 @@ mod tests {
     #[test]
     fn an_image_has_nothing_new_against_itself_and_something_against_another() {
         let mut maker = maker();
-        let (one, other) = (maker.make(&image(80, 100, 0.0)).unwrap(), maker.make(&image(80, 100, 0.0)).unwrap());
+        let (one, other) =
+            (maker.make(&image(80, 100, 0.0)).unwrap(), maker.make(&image(80, 100, 0.0)).unwrap());
         assert_eq!(one.map.shape, [8, 10, 10]);
         assert!(one.map.novelty(&other.map, one.map.unit()).novelty.iter().all(|&m| m == 0.0));
         let mut turned = image(100, 80, 0.0);
-        turned = Planes::reduced(&Array3::from_shape_fn((3, 80, 100), |(k, r, c)| f32::from(turned.row(k, c)[r])), 1);
+        turned = Planes::reduced(
+            &Array3::from_shape_fn((3, 80, 100), |(k, r, c)| f32::from(turned.row(k, c)[r])),
+            1,
+        );
         let turned = maker.make(&turned).unwrap();
         assert!(turned.map.novelty(&one.map, one.map.unit()).novelty.iter().all(|&m| m > 0.1));
     }
@@ -232,6 +239,9 @@ mod tests {
         let ratios: Vec<f64> = (1..places).map(|j| distance(0, j)).collect();
         let mean = ratios.iter().sum::<f64>() / ratios.len() as f64;
         // A squared distance is kept with a relative standard deviation of sqrt(2 / 32) = 0.25.
-        assert!((mean - 1.0).abs() < 0.4 && ratios.iter().all(|r| (0.2..2.5).contains(r)), "{mean} {ratios:?}");
+        assert!(
+            (mean - 1.0).abs() < 0.4 && ratios.iter().all(|r| (0.2..2.5).contains(r)),
+            "{mean} {ratios:?}"
+        );
     }
 }

@@ -72,7 +72,7 @@ impl Places {
     /// - `wrong`: `[n, columns]`, at least one row.
     pub(super) fn of_pixels(wrong: impl Iterator<Item = bool>, columns: usize) -> Self {
         let levels: Vec<f32> = wrong.map(|wrong| if wrong { FULL_SCALE } else { 0.0 }).collect();
-        Self { rows: levels.len() / columns, columns, side: 1, levels }
+        Self { rows: levels.len() / columns, columns, sides: [1, 1], levels }
     }
 
     /// The places of another picture of the same thing, a pixel each.
@@ -137,7 +137,8 @@ impl HeatMap {
             let inside = (row0..=row1).contains(&row) && (column0..=column1).contains(&column);
             let dimmed = luma / if inside { DIMMED } else { DIMMED_OUTSIDE };
             let grey = (dimmed - dimmed % GREY_STEP) as u8;
-            let heat = if inside { places.at((row - row0) / sides[0], (column - column0) / sides[1]) } else { 0.0 };
+            let heat =
+                if inside { places.at((row - row0) / sides[0], (column - column0) / sides[1]) } else { 0.0 };
             let colour = colour_of(heat);
             pixel.iter_mut().zip(colour).for_each(|(pixel, hot)| *pixel = grey.max(hot));
         }

@@ -246,7 +246,10 @@ impl Next<'_> {
     fn opinion(&self, findings: &[Finding<'_>], state: State) -> Opinion<State> {
         let Some(sum) = sum(findings, self.rate, self.factor) else {
             let region = findings.first().and_then(Finding::region);
-            return Opinion { region: region.map(|region| self.in_pixels(region)), ..Opinion::unknown(state) };
+            return Opinion {
+                region: region.map(|region| self.in_pixels(region)),
+                ..Opinion::unknown(state)
+            };
         };
         Opinion {
             verdict: sum.verdict,
@@ -283,13 +286,7 @@ impl Rule for OneStepAhead {
         Ok(Compared { planes, factor, features })
     }
 
-    fn judge(
-        &self,
-        pool: &Pool<State>,
-        step: i64,
-        image: Compared,
-        rate: f64,
-    ) -> Result<Opinion<State>> {
+    fn judge(&self, pool: &Pool<State>, step: i64, image: Compared, rate: f64) -> Result<Opinion<State>> {
         let Compared { planes, factor, features } = image;
         let Some(last) = pool.n_held().checked_sub(1) else {
             return Ok(Opinion::unknown(State::first(planes, features)));

@@ -173,6 +173,7 @@ impl OnlineRun {
             outlined: Some([above + row0, column0, above + row1, column1]),
         });
         Ok(Judgement {
+            evidence: Vec::new(),
             verdict: Verdict {
                 label: Label::Anomalous,
                 score: f64::INFINITY,

@@ -55,9 +55,8 @@ impl Scale {
 
     /// The scale after one more map.
     pub(super) fn updated(&self, map: &NoveltyMap, measure: &Measure) -> Self {
-        let fresh = |(old, new): (&f16, f32)| {
-            f16::from_f32((1.0 - FRESHNESS) * old.to_f32() + FRESHNESS * new)
-        };
+        let fresh =
+            |(old, new): (&f16, f32)| f16::from_f32((1.0 - FRESHNESS) * old.to_f32() + FRESHNESS * new);
         Self(self.0.iter().zip(spread(map, measure.spread)).map(fresh).collect())
     }
 }

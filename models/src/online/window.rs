@@ -185,7 +185,9 @@ mod tests {
         Planes::reduced(
             &Array3::from_shape_fn((3, 120, 160), |(_, r, c)| {
                 let (r, c) = (r as f64 + dy, c as f64 + dx);
-                128.0 + waves.iter().map(|[a, b, start]| 20.0 * (a * r + b * c + start).sin()).sum::<f64>() as f32
+                128.0
+                    + waves.iter().map(|[a, b, start]| 20.0 * (a * r + b * c + start).sin()).sum::<f64>()
+                        as f32
             }),
             1,
         )

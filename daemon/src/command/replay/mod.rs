@@ -10,6 +10,7 @@ use super::recorded::{Timings, configured, method_name, new_run, steps_of, take,
 use super::{Exit, say};
 use crate::cli::{OnAlarm, ReplayArgs};
 use crate::config::Config;
+use crate::judge::EvidenceDetail;
 use anomalyd_models::image::{Crop, Input};
 use anomalyd_models::online::{HeatMap, OnlineRun};
 use anomalyd_models::{Judgement, Label};
@@ -30,6 +31,8 @@ struct Line {
     score: Option<f64>,
     threshold: Option<f64>,
     p_value: Option<f64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    evidence: Vec<EvidenceDetail>,
     false_alarm_rate: Option<f64>,
     /// First row, first column, last row, last column, in pixels of the file, or in zones of a variable's grid.
     region: Option<[usize; 4]>,
@@ -197,6 +200,7 @@ impl Line {
             score: None,
             threshold: None,
             p_value: None,
+            evidence: Vec::new(),
             false_alarm_rate: None,
             region: None,
             variable: None,
@@ -220,6 +224,7 @@ impl Line {
         self.score = number(judgement.verdict.score);
         self.threshold = number(judgement.verdict.threshold);
         self.p_value = judgement.p_value;
+        self.evidence = judgement.evidence.iter().map(EvidenceDetail::from).collect();
         self.false_alarm_rate = judgement.false_alarm_rate;
         self.region = judgement.region;
         self.variable = judgement.field.and_then(|field| field.variable);
