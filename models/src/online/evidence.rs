@@ -61,6 +61,8 @@ pub(super) struct Grid {
     pub(super) stride: [usize; 2],
     /// Whether a place is twice as large as that distance, so that places overlap by half.
     pub(super) overlaps: bool,
+    /// How many places apart, in each direction, two may lie that count as connected: a thin fault is not in every small cell.
+    pub(super) gap: usize,
     /// Rows and columns of the compared image.
     pub(super) image: [usize; 2],
 }
@@ -95,7 +97,7 @@ impl<'a> Finding<'a> {
     /// In pixels of the compared image: where the surprise is.
     pub(super) fn region(&self) -> Option<[usize; 4]> {
         let (surprise, grid) = self.seen.as_ref()?;
-        surprise.region(grid.columns).map(|region| grid.in_pixels(region))
+        surprise.region(grid.columns, grid.gap).map(|region| grid.in_pixels(region))
     }
 }
 
@@ -223,9 +225,9 @@ mod tests {
 
     #[test]
     fn a_region_is_in_pixels_and_ends_with_the_image() {
-        let cells = Grid { columns: 40, stride: [6, 12], overlaps: false, image: [240, 478] };
+        let cells = Grid { columns: 40, stride: [6, 12], overlaps: false, gap: 1, image: [240, 478] };
         assert_eq!(cells.in_pixels([0, 1, 2, 39]), [0, 12, 17, 477]);
-        let patches = Grid { columns: 118, stride: [4, 4], overlaps: true, image: [240, 478] };
+        let patches = Grid { columns: 118, stride: [4, 4], overlaps: true, gap: 1, image: [240, 478] };
         assert_eq!(patches.in_pixels([3, 5, 3, 6]), [12, 20, 19, 31]);
     }
 

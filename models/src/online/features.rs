@@ -179,7 +179,7 @@ impl FeatureMap {
     pub(super) fn grid(&self, image: [usize; 2]) -> Grid {
         let [_, rows, columns] = self.shape;
         let stride = [image[0].div_ceil(rows), image[1].div_ceil(columns)];
-        Grid { columns, stride, overlaps: false, image }
+        Grid { columns, stride, overlaps: false, gap: 1, image }
     }
 }
 

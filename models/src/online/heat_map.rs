@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_place_is_as_surprising_as_the_least_surprising_patch_over_it() {
-        let grid = Grid { columns: 3, stride: [4, 4], overlaps: true, image: [12, 16] };
+        let grid = Grid { columns: 3, stride: [4, 4], overlaps: true, gap: 1, image: [12, 16] };
         let relative = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
         let cells = Places::of(&relative, &Grid { overlaps: false, ..grid }, 0.5, 2);
         assert_eq!((cells.rows, cells.columns, cells.sides), (2, 3, [8, 8]));

@@ -12,7 +12,7 @@
 //! accepted image is older than one output interval. The image is then compared with an accepted one 2, 4 or 8 intervals before it, and
 //! judged by what is usual over as many.
 
-use super::block_matching::{NoveltyMap, STRIDE, novelty};
+use super::block_matching::{NoveltyMap, PATCH, STRIDE, novelty};
 use super::colour_novelty::{COARSE_CELL, FINE_CELL, colour_novelty};
 use super::evidence::{Finding, Grid, Kind, sum};
 use super::features::{FeatureMaker, Features};
@@ -23,7 +23,7 @@ use super::planes::{Planes, reduction};
 use super::pool::Pool;
 use super::record::Record;
 use super::sequence::{Opinion, Rule};
-use super::state::{MAX_INTERVALS, State};
+use super::state::{FeatureState, MAX_INTERVALS, State};
 use super::surprise::{Measure, Surprise};
 use super::track::Track;
 use super::window::{MAX_MOTIONS, Window, motion, reach};
@@ -117,22 +117,21 @@ impl OneStepAhead {
     fn judge_next(&self, next: &Next<'_>, mut state: State) -> Result<Opinion<State>> {
         let last = next.pool.n_held() - 1;
         let newest = next.pool.held(last).1;
-        let mut findings = Vec::new();
-        self.compare_pixels(next, newest, &mut state, &mut findings);
-        self.compare_features(next, newest, &mut state, &mut findings)?;
+        let mut features = state.features.take();
+        let (mut findings, others) = rayon::join(
+            || self.compare_pixels(next, newest, &mut state),
+            || self.compare_features(next, newest, features.as_mut()),
+        );
+        findings.extend(others?);
+        state.features = features;
         if let Some(motion) = motion(&state.image, &newest.image, self.params.max_shift) {
             push_bounded(&mut state.motions, motion, MAX_MOTIONS);
         }
         Ok(next.opinion(&findings, state))
     }
 
-    fn compare_pixels<'a>(
-        &self,
-        next: &Next<'_>,
-        newest: &'a State,
-        state: &mut State,
-        findings: &mut Vec<Finding<'a>>,
-    ) {
+    fn compare_pixels<'a>(&self, next: &Next<'_>, newest: &'a State, state: &mut State) -> Vec<Finding<'a>> {
+        let mut findings = Vec::new();
         let image = Arc::clone(&state.image);
         let mut references = vec![&*newest.image];
         let before = (next.pool.n_held() - 1).checked_sub(1);
@@ -149,7 +148,7 @@ impl OneStepAhead {
         let map = novelty(&image, &references, Window::of_nine(reach));
         let surprise = newest.block.surprise(&map, &BLOCK);
         state.block = newest.block.accepted(&map, surprise.as_ref(), &BLOCK);
-        let grid = Grid { overlaps: true, ..self::grid(&image, map.columns, STRIDE) };
+        let grid = Grid { overlaps: true, gap: 1, ..self::grid(&image, map.columns, STRIDE) };
         findings.extend(surprise.map(|s| Finding::new(Kind::Block, &newest.block.history, s, grid)));
 
         let mut over_lags = coarse;
@@ -172,6 +171,7 @@ impl OneStepAhead {
             let grid = self::grid(&image, image.shape().columns / COARSE_CELL, COARSE_CELL);
             findings.push(Finding::new(Kind::Lags, &newest.lags, surprise, grid));
         }
+        findings
     }
 
     /// The novelty of colours since the accepted image at `reference`, `lag` output intervals before.
@@ -184,11 +184,11 @@ impl OneStepAhead {
         &self,
         next: &Next<'_>,
         newest: &'a State,
-        state: &mut State,
-        findings: &mut Vec<Finding<'a>>,
-    ) -> Result<()> {
-        let (Some(old), Some(new)) = (&newest.features, &mut state.features) else { return Ok(()) };
-        let shape = state.image.shape();
+        new: Option<&mut FeatureState>,
+    ) -> Result<Vec<Finding<'a>>> {
+        let mut findings = Vec::new();
+        let (Some(old), Some(new)) = (&newest.features, new) else { return Ok(findings) };
+        let shape = newest.image.shape();
         let map = &new.features.map;
         let grid = map.grid([shape.rows, shape.columns]);
         let novelty = map.novelty(&old.features.map, old.unit);
@@ -201,7 +201,7 @@ impl OneStepAhead {
             next.pool.states().filter_map(|state| Some(&state.features.as_ref()?.features)).collect();
         let params = &self.params.features;
         if pool.len() < MIN_IMAGES {
-            return Ok(());
+            return Ok(findings);
         }
         // By step, not by a count of images: a replay after a rewind then grows the same forest.
         let mut rng = Rng::derived(self.seed, next.step as u64);
@@ -218,7 +218,7 @@ impl OneStepAhead {
         let surprise = old.patches.surprise(&scores, &PATCHES);
         new.patches = old.patches.accepted(&scores, surprise.as_ref(), &PATCHES);
         findings.extend(surprise.map(|s| Finding::new(Kind::PatchForest, &old.patches.history, s, grid)));
-        Ok(())
+        Ok(findings)
     }
 
     /// Judges an image that comes `lag` > 1 output intervals after the newest, by an accepted image as many intervals before it as
@@ -304,11 +304,13 @@ impl Rule for OneStepAhead {
             return Ok(Opinion::unknown(state));
         }
         let next = Next { pool, step, interval, rate, factor };
-        let is_slower = usual(&state.intervals).is_some_and(|after| n_intervals(after, interval) > 1);
+        let has_changed = usual(&state.intervals)
+            .zip(interval)
+            .is_some_and(|(after, before)| n_intervals(after.max(before), Some(after.min(before))) > 1);
         let mut opinion =
             if lag == 1 { self.judge_next(&next, state)? } else { self.judge_late(&next, lag, state) };
-        if is_slower {
-            // The output interval has become longer for good; so has what is usual within one.
+        if has_changed {
+            // The output interval has become longer or shorter for good; so has what is usual within one.
             opinion.state.forget_levels();
         }
         Ok(opinion)
@@ -340,7 +342,7 @@ impl Rule for OneStepAhead {
 
 fn grid(image: &Planes, columns: usize, stride: usize) -> Grid {
     let ImageShape { rows, columns: width, .. } = image.shape();
-    Grid { columns, stride: [stride; 2], overlaps: false, image: [rows, width] }
+    Grid { columns, stride: [stride; 2], overlaps: false, gap: PATCH / stride, image: [rows, width] }
 }
 
 /// The surprise of fine cells, averaged over the coarse cells that they make up.

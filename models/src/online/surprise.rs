@@ -85,8 +85,10 @@ impl Surprise {
 
     /// `[row0, column0, row1, column1]`, inclusive, in places of a map of `columns`: the connected places around the greatest
     /// surprise that have at least half of it; `None` if there is no surprise anywhere.
-    pub(super) fn region(&self, columns: usize) -> Option<[usize; 4]> {
-        region(&self.relative, columns)
+    ///
+    /// - `gap`: how many places apart, in each direction, two may lie that count as connected, at least 1.
+    pub(super) fn region(&self, columns: usize, gap: usize) -> Option<[usize; 4]> {
+        region(&self.relative, columns, gap)
     }
 }
 
@@ -111,7 +113,7 @@ fn spread(map: &NoveltyMap, window: usize) -> Vec<f32> {
 }
 
 /// Grows a region from the greatest value over neighbours, diagonal ones too, and returns its bounding box.
-fn region(relative: &[f32], columns: usize) -> Option<[usize; 4]> {
+fn region(relative: &[f32], columns: usize, gap: usize) -> Option<[usize; 4]> {
     let (peak, &greatest) =
         relative.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0)))?;
     if greatest <= 0.0 {
@@ -125,9 +127,9 @@ fn region(relative: &[f32], columns: usize) -> Option<[usize; 4]> {
     while let Some(place) = frontier.pop() {
         let (row, column) = (place / columns, place % columns);
         bounds = [bounds[0].min(row), bounds[1].min(column), bounds[2].max(row), bounds[3].max(column)];
-        for near_row in row.saturating_sub(1)..=(row + 1).min(rows - 1) {
+        for near_row in row.saturating_sub(gap)..=(row + gap).min(rows - 1) {
             for near in
-                (column.saturating_sub(1)..=(column + 1).min(columns - 1)).map(|c| near_row * columns + c)
+                (column.saturating_sub(gap)..=(column + gap).min(columns - 1)).map(|c| near_row * columns + c)
             {
                 if !reached[near] && relative[near] >= REGION_FRACTION * greatest {
                     reached[near] = true;
@@ -183,7 +185,7 @@ mod tests {
         };
         let (lively, quiet) = (of(&spot(10), &scale), of(&spot(50), &scale));
         assert!(quiet.log > lively.log + 2.0, "{quiet:?} {lively:?}");
-        assert_eq!(quiet.region(60), Some([8, 48, 12, 52]));
+        assert_eq!(quiet.region(60, 1), Some([8, 48, 12, 52]));
     }
 
     #[test]
@@ -198,14 +200,15 @@ mod tests {
                 0.0
             }
         });
-        assert_eq!(of(&two, &scale).region(20), Some([0, 0, 2, 2]));
+        assert_eq!(of(&two, &scale).region(20, 1), Some([0, 0, 2, 2]));
+        assert_eq!(of(&two, &scale).region(20, 14), Some([0, 0, 19, 19]));
     }
 
     #[test]
     fn identical_images_have_the_least_surprise_and_no_region() {
         let nothing = map(8, 8, |_, _| 0.0);
         let surprise = of(&nothing, &first(&nothing));
-        assert_eq!((surprise.log, surprise.region(8)), (LEAST_SURPRISE.ln(), None));
+        assert_eq!((surprise.log, surprise.region(8, 1)), (LEAST_SURPRISE.ln(), None));
         assert_eq!(surprise.relative, vec![0.0; 64]);
     }
 
@@ -214,6 +217,6 @@ mod tests {
         let one = map(1, 1, |_, _| 6.0);
         let surprise = of(&one, &first(&map(1, 1, |_, _| 1.0)));
         assert!((surprise.log - 2f64.ln()).abs() < 1e-6);
-        assert_eq!(surprise.region(1), Some([0, 0, 0, 0]));
+        assert_eq!(surprise.region(1, 1), Some([0, 0, 0, 0]));
     }
 }
