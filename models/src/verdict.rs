@@ -51,7 +51,8 @@ pub struct PoolState {
 /// What one kind of evidence says of an image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Evidence {
-    /// What is looked at: `colour`, `block`, `lags`, `features`, `forest`, `patch_forest`, or `late` where images before are missing.
+    /// What is looked at: `colour`, `block`, `lags`, `features`, `forest`, `patch_forest`; `late` and `late_block` where images
+    /// before are missing.
     pub kind: &'static str,
     /// The probability of this much evidence if the image is normal, in (0, 1].
     pub p_value: f64,

@@ -21,8 +21,10 @@ pub(super) enum Kind {
     Forest,
     /// An isolation forest on the features of places.
     PatchForest,
-    /// Colours that were nowhere near in an image several output intervals before: the one kind for an image that comes late.
+    /// Colours that were nowhere near in an image several output intervals before, for an image that comes late.
     Late,
+    /// Patches that were nowhere near in such an image.
+    LateBlock,
 }
 
 impl Kind {
@@ -36,6 +38,7 @@ impl Kind {
             Self::Forest => "forest",
             Self::PatchForest => "patch_forest",
             Self::Late => "late",
+            Self::LateBlock => "late_block",
         }
     }
 
@@ -47,7 +50,7 @@ impl Kind {
             Self::Lags => 0.125,
             Self::Features => 0.125,
             Self::Forest | Self::PatchForest => 0.025,
-            Self::Late => 1.0,
+            Self::Late | Self::LateBlock => 0.5,
         }
     }
 }

@@ -9,15 +9,15 @@
 //! 4. p-value of each kind: the residual against the run's earlier ones, by an extreme-value tail; then one p-value of all.
 //!
 //! Where images before this one are missing (they raised an alarm and the simulation went on, or were never sent), the newest
-//! accepted image is older than one output interval. The image is then compared with an accepted one 2, 4 or 8 intervals before it, and
-//! judged by what is usual over as many.
+//! accepted image is older than one output interval. The image is then compared with an accepted one 2, 4 or 8 intervals before it by colours,
+//! and with the newest one by patches, and judged by what is usual over as many intervals.
 
 use super::block_matching::{NoveltyMap, PATCH, STRIDE, novelty};
 use super::colour_novelty::{COARSE_CELL, FINE_CELL, colour_novelty};
 use super::evidence::{Finding, Grid, Kind, sum};
 use super::features::{FeatureMaker, Features};
 use super::forest_evidence::{MIN_IMAGES, PATCH_IMAGES, image_score, patch_scores};
-use super::history::push_bounded;
+use super::history::{History, push_bounded};
 use super::params::OneStepAheadParams;
 use super::planes::{Planes, reduction};
 use super::pool::Pool;
@@ -36,6 +36,9 @@ use std::sync::Arc;
 
 /// How far apart, in output intervals, images are compared beside the newest two.
 pub(super) const LAGS: [u64; 3] = [2, 4, 8];
+
+/// Newest pairs of accepted images, as far apart as a late image is from the newest, that it is judged by.
+const MAX_PAIRS: usize = 16;
 
 /// To be raised when a state comes to mean another thing: those stored before are then refused.
 const REVISION: u32 = 2;
@@ -221,24 +224,55 @@ impl OneStepAhead {
         Ok(findings)
     }
 
-    /// Judges an image that comes `lag` > 1 output intervals after the newest, by an accepted image as many intervals before it as
-    /// others have been compared over. The state takes nothing from it but the image.
+    /// Judges an image that comes `lag` > 1 output intervals after the newest, by what is usual over as many. The state takes nothing from it
+    /// but the image.
     fn judge_late(&self, next: &Next<'_>, lag: u64, state: State) -> Opinion<State> {
         let newest = next.pool.held(next.pool.n_held() - 1).1;
+        let (pairs, block) = self.block_late(next, lag, &state.image);
+        let mut findings = Vec::new();
         let usable = |(idx, lag): (usize, u64)| {
             let track = &newest.apart[idx];
             track.history.tail().zip(track.history.level())?;
             Some((track, lag, next.apart(lag)?))
         };
-        let Some((track, lag, reference)) =
-            LAGS.into_iter().enumerate().filter(|&(_, usual)| usual >= lag).find_map(usable)
-        else {
-            return Opinion::unknown(state);
+        let colours = LAGS.into_iter().enumerate().filter(|&(_, usual)| usual >= lag).find_map(usable);
+        if let Some((track, lag, reference)) = colours {
+            let map = self.map_apart(&state.image, next.pool, reference, lag);
+            let grid = grid(&state.image, map.columns, COARSE_CELL);
+            let surprise = track.surprise(&map, &COARSE);
+            findings.extend(surprise.map(|s| Finding::new(Kind::Late, &track.history, s, grid)));
+        }
+        findings.extend(block.map(|(s, grid)| Finding::new(Kind::LateBlock, &pairs, s, grid)));
+        next.opinion(&findings, state)
+    }
+
+    /// Block matching with the newest accepted image, `lag` output intervals before, and the surprises of accepted images that many
+    /// intervals apart to judge it by.
+    fn block_late(&self, next: &Next<'_>, lag: u64, image: &Planes) -> (History, Option<(Surprise, Grid)>) {
+        let pool = next.pool;
+        let last = pool.n_held() - 1;
+        let window = Window::of_nine(self.reach(pool.held(last).1, lag));
+        let surprise = |image: &Planes, reference: usize| {
+            let (_, state) = pool.held(reference);
+            let map = novelty(image, &[&state.image], window);
+            Some((Surprise::of(&map, state.block.scale.as_deref()?, &BLOCK), map.columns))
         };
-        let map = self.map_apart(&state.image, next.pool, reference, lag);
-        let grid = grid(&state.image, map.columns, COARSE_CELL);
-        let found = track.surprise(&map, &COARSE).map(|s| Finding::new(Kind::Late, &track.history, s, grid));
-        next.opinion(&found.into_iter().collect::<Vec<_>>(), state)
+        let mut history = History::default();
+        for later in (last.saturating_sub(MAX_PAIRS - 1)..=last).rev() {
+            let apart = |d: &usize| {
+                n_intervals(pool.held(later).0.abs_diff(pool.held(later - d).0), next.interval) == lag
+            };
+            let earlier = (1..=later.min(lag as usize)).find(apart).map(|d| later - d);
+            let found = earlier.and_then(|earlier| surprise(&pool.held(later).1.image, earlier));
+            history.levels.extend(found.map(|(surprise, _)| surprise.log));
+        }
+        if let Some(level) = history.level() {
+            history.residuals = history.levels.iter().map(|number| number - level).collect();
+        }
+        let found = surprise(image, last).map(|(surprise, columns)| {
+            (surprise, Grid { overlaps: true, gap: 1, ..grid(image, columns, STRIDE) })
+        });
+        (history, found)
     }
 }
 
@@ -275,7 +309,7 @@ impl Rule for OneStepAhead {
     fn depth(&self) -> usize {
         let features = &self.params.features;
         let longest = LAGS[LAGS.len() - 1] as usize + 1;
-        longest.max(if features.enabled { features.forest_images } else { 0 })
+        (longest + MAX_PAIRS).max(if features.enabled { features.forest_images } else { 0 })
     }
 
     fn prepare(&mut self, pixels: &Array3<f32>) -> Result<Compared> {
