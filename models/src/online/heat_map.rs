@@ -88,10 +88,10 @@ impl Places {
             .flat_map(|row| (0..columns).map(move |column| (row, column)))
             .map(|(row, column)| {
                 let [y, x] = pixel(row, column);
-                self.at(y / self.side, x / self.side)
+                self.at(y / self.sides[0], x / self.sides[1])
             })
             .collect();
-        Self { rows, columns, side: 1, levels }
+        Self { rows, columns, sides: [1, 1], levels }
     }
 
     /// 0 outside: beyond the last place that fills a whole patch nothing is judged.
