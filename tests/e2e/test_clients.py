@@ -123,6 +123,21 @@ class ClientTest:
         self.assertEqual(after.instance, second.endpoints["instance"])
         self.assertFalse(probe.classify(4, image).restarted, "a restart is told once")
 
+    def test_killed_daemon_that_stores_its_runs_goes_on_where_it_was(self):
+        settings = f'[runs]\nstate_dir = "{self.directory}/state"'
+        daemon = self.start(settings)
+        file = {"ANOMALYD_ENDPOINT_FILE": str(daemon.endpoint_file)}
+        probe = self.probe(self.language, "", "run", timeout_ms=5000, environment=file)
+        image = self.image()
+        for step in range(1, 7):
+            answer = probe.classify(step, image)
+            self.assertEqual((answer.status, answer.restarted), (200, step in (3, 5)))
+            if step in (2, 4):
+                daemon.kill()
+                daemon = self.start(settings)
+        status = json.loads(daemon.request("ANOM1", "STATUS", "s", 0, socket="control")[9])
+        self.assertEqual([(run["pool_size"], run["last_step"]) for run in status["runs"]], [(6, 6)])
+
     def test_restarted_daemon_at_a_fixed_endpoint_is_seen_as_new(self):
         first = self.start()
         service = first.service

@@ -27,7 +27,8 @@ pub(super) struct Header {
 pub(super) trait Number: Copy {
     const DTYPE: Dtype;
     const N_BYTES: usize;
-    fn write(self, bytes: &mut Vec<u8>);
+    /// Little-endian.
+    fn to_bytes(values: &[Self]) -> Vec<u8>;
     /// - `bytes`: `N_BYTES` of them.
     fn read(bytes: &[u8]) -> Self;
 }
@@ -37,8 +38,12 @@ macro_rules! number {
         impl Number for $type {
             const DTYPE: Dtype = Dtype::$dtype;
             const N_BYTES: usize = size_of::<$type>();
-            fn write(self, bytes: &mut Vec<u8>) {
-                bytes.extend_from_slice(&self.to_le_bytes());
+            fn to_bytes(values: &[Self]) -> Vec<u8> {
+                // Into place, which the compiler turns into a copy.
+                let mut bytes = vec![0; size_of_val(values)];
+                let places = bytes.as_chunks_mut::<{ size_of::<$type>() }>().0;
+                places.iter_mut().zip(values).for_each(|(place, value)| *place = value.to_le_bytes());
+                bytes
             }
             fn read(bytes: &[u8]) -> Self {
                 Self::from_le_bytes(bytes.try_into().expect("as many bytes as the type has"))
@@ -72,9 +77,7 @@ impl Record {
     /// If the shape has another number of values: the caller's promise.
     pub(super) fn put<T: Number>(&mut self, name: &str, shape: &[usize], values: &[T]) {
         assert_eq!(shape.iter().product::<usize>(), values.len(), "the shape of {name}; this is a bug");
-        let mut bytes = Vec::with_capacity(values.len() * T::N_BYTES);
-        values.iter().for_each(|value| value.write(&mut bytes));
-        let array = Array { dtype: T::DTYPE, shape: shape.to_vec(), bytes };
+        let array = Array { dtype: T::DTYPE, shape: shape.to_vec(), bytes: T::to_bytes(values) };
         let before = self.0.insert(name.to_owned(), array);
         assert!(before.is_none(), "two arrays {name}; this is a bug");
     }
@@ -166,7 +169,9 @@ impl Record {
 
 /// Lower-case hex.
 pub(super) fn to_hex(digest: &PixelDigest) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    const DIGITS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    digest.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]).collect()
 }
 
 /// The digest of 64 hex digits.

@@ -66,6 +66,8 @@ impl RunSettings {
 #[derive(Debug)]
 pub struct Streams {
     settings: RunSettings,
+    /// Those that the states depend on.
+    of_states: serde_json::Value,
     by_name: BTreeMap<String, OnlineRun>,
 }
 
@@ -98,9 +100,9 @@ impl Streams {
                 expected: "at least 1".into(),
             });
         }
-        // Once for nothing, so that wrong parameters are found before the first image.
-        settings.begin()?;
-        Ok(Self { settings, by_name: BTreeMap::new() })
+        // A run is begun for it, so that wrong parameters are found before the first image.
+        let of_states = settings.of_states()?;
+        Ok(Self { settings, of_states, by_name: BTreeMap::new() })
     }
 
     /// Judges the image of a step of a stream, as [`OnlineRun::judge`] does, and with it tells all streams what follows from
@@ -234,7 +236,7 @@ impl Streams {
     pub fn manifest(&self) -> RunManifest {
         RunManifest {
             format: FORMAT,
-            settings: self.settings.of_states().unwrap_or_default(),
+            settings: self.of_states.clone(),
             streams: self.by_name.iter().map(|(name, run)| (name.clone(), run.manifest())).collect(),
         }
     }
