@@ -41,22 +41,40 @@ pub(super) const LAGS: [u64; 3] = [2, 4, 8];
 const MAX_PAIRS: usize = 16;
 
 /// To be raised when a state comes to mean another thing: those stored before are then refused.
-const REVISION: u32 = 2;
+const REVISION: u32 = 3;
 
 /// Grey levels. Two patches of neighbouring places overlap, so that few places count.
-const BLOCK: Measure =
-    Measure { spread: 9, offset: 2.0, max_places: 10, min_places: 4, places_per_counted: 100 };
+const BLOCK: Measure = Measure {
+    spread: 9,
+    open_border: false,
+    offset: 2.0,
+    max_places: 10,
+    min_places: 4,
+    places_per_counted: 100,
+};
 
 /// Grey levels, the mean of the channels: the least of many differences is hardly ever due to rounding.
-const COLOUR: Measure =
-    Measure { spread: 17, offset: 4.0 / 3.0, max_places: 40, min_places: 3, places_per_counted: 700 };
+const COLOUR: Measure = Measure {
+    spread: 17,
+    open_border: true,
+    offset: 4.0 / 3.0,
+    max_places: 40,
+    min_places: 3,
+    places_per_counted: 700,
+};
 
 /// As for colours, in cells of four times the area.
 const COARSE: Measure = Measure { spread: 9, max_places: 20, places_per_counted: 350, ..COLOUR };
 
 /// Parts of the usual length of a place's features.
-const FEATURES: Measure =
-    Measure { spread: 3, offset: 0.1, max_places: 20, min_places: 3, places_per_counted: 45 };
+const FEATURES: Measure = Measure {
+    spread: 3,
+    open_border: false,
+    offset: 0.1,
+    max_places: 20,
+    min_places: 3,
+    places_per_counted: 45,
+};
 
 /// Scores in (0, 1).
 const PATCHES: Measure = Measure { offset: 0.05, ..FEATURES };

@@ -9,6 +9,9 @@ pub(super) struct Measure {
     /// Side of the window, in places, over which novelty is spread before it becomes the scale of a place: what is lively may
     /// move until the next image.
     pub(super) spread: usize,
+    /// Whether places at the border of the image are measured by twice the greatest novelty of their side of it: what comes in from
+    /// outside was in no image before. A border where nothing comes in is measured as any other place.
+    pub(super) open_border: bool,
     /// Added to every scale, in the unit of the map, so that a quiet place does not turn rounding into surprise.
     pub(super) offset: f32,
     /// The most places that count for the surprise, and the fewest.
@@ -50,14 +53,14 @@ pub(super) struct Scale(pub(super) Vec<f16>);
 impl Scale {
     /// The scale after the first map.
     pub(super) fn first(map: &NoveltyMap, measure: &Measure) -> Self {
-        Self(spread(map, measure.spread).into_iter().map(f16::from_f32).collect())
+        Self(spread(map, measure).into_iter().map(f16::from_f32).collect())
     }
 
     /// The scale after one more map.
     pub(super) fn updated(&self, map: &NoveltyMap, measure: &Measure) -> Self {
         let fresh =
             |(old, new): (&f16, f32)| f16::from_f32((1.0 - FRESHNESS) * old.to_f32() + FRESHNESS * new);
-        Self(self.0.iter().zip(spread(map, measure.spread)).map(fresh).collect())
+        Self(self.0.iter().zip(spread(map, measure)).map(fresh).collect())
     }
 }
 
@@ -93,8 +96,8 @@ impl Surprise {
 }
 
 /// The greatest novelty in the window around each place.
-fn spread(map: &NoveltyMap, window: usize) -> Vec<f32> {
-    let (rows, columns, reach) = (map.rows, map.columns, window / 2);
+fn spread(map: &NoveltyMap, measure: &Measure) -> Vec<f32> {
+    let (rows, columns, reach) = (map.rows, map.columns, measure.spread / 2);
     let greatest = |values: &mut dyn Iterator<Item = f32>| values.fold(0f32, f32::max);
     let mut along = vec![0f32; rows * columns];
     for (out, row) in along.chunks_exact_mut(columns).zip(map.novelty.chunks_exact(columns)) {
@@ -109,7 +112,21 @@ fn spread(map: &NoveltyMap, window: usize) -> Vec<f32> {
             out.iter_mut().zip(&along[near * columns..]).for_each(|(out, &m)| *out = out.max(m));
         }
     }
+    if measure.open_border {
+        for side in sides(rows, columns) {
+            let most = 2.0 * greatest(&mut side.clone().map(|place| map.novelty[place]));
+            side.for_each(|place| spread[place] = spread[place].max(most));
+        }
+    }
     spread
+}
+
+/// The places along each side of a map.
+fn sides(rows: usize, columns: usize) -> [std::iter::StepBy<std::ops::Range<usize>>; 4] {
+    let n = rows * columns;
+    let down = |column: usize| (column..n).step_by(columns);
+    let across = |row: usize| (row * columns..(row + 1) * columns).step_by(1);
+    [across(0), across(rows - 1), down(0), down(columns - 1)]
 }
 
 /// Grows a region from the greatest value over neighbours, diagonal ones too, and returns its bounding box.
@@ -145,8 +162,14 @@ fn region(relative: &[f32], columns: usize, gap: usize) -> Option<[usize; 4]> {
 mod tests {
     use super::*;
 
-    const MEASURE: Measure =
-        Measure { spread: 9, offset: 2.0, max_places: 10, min_places: 4, places_per_counted: 100 };
+    const MEASURE: Measure = Measure {
+        spread: 9,
+        open_border: false,
+        offset: 2.0,
+        max_places: 10,
+        min_places: 4,
+        places_per_counted: 100,
+    };
 
     fn map(rows: usize, columns: usize, novelty: impl Fn(usize, usize) -> f32) -> NoveltyMap {
         let novelty = (0..rows * columns).map(|i| novelty(i / columns, i % columns)).collect();
@@ -167,6 +190,15 @@ mod tests {
         for (i, &s) in scale.0.iter().enumerate() {
             let inside = (i / 40).abs_diff(10) <= 4 && (i % 40).abs_diff(20) <= 4;
             assert_eq!(s.to_f32(), if inside { 5.0 } else { 0.0 });
+        }
+    }
+
+    #[test]
+    fn what_comes_in_at_a_side_is_usual_all_along_it_and_nowhere_else() {
+        let open = Measure { spread: 1, open_border: true, ..MEASURE };
+        let scale = Scale::first(&map(8, 10, |r, c| if (r, c) == (3, 0) { 5.0 } else { 0.0 }), &open);
+        for (i, &s) in scale.0.iter().enumerate() {
+            assert_eq!(s.to_f32(), if i % 10 == 0 { 10.0 } else { 0.0 }, "{i}");
         }
     }
 

@@ -7,6 +7,9 @@ const LEAST_SIGMA: f64 = 0.03;
 /// Turns a median absolute deviation into the standard deviation of a normal distribution.
 const MAD_TO_SIGMA: f64 = 1.4826;
 
+/// The deviation of `n` residuals is taken for 1 + this / n times what it seems: a dozen may lie close together by chance.
+const FEW: f64 = 4.0;
+
 /// The fraction of residuals that lies beyond the start of the tail.
 const TAIL_FRACTION: f64 = 0.2;
 
@@ -50,7 +53,8 @@ impl<'a> Tail<'a> {
     pub(super) fn fit(residuals: &'a [f64]) -> Self {
         let centre = median(residuals);
         let deviations: Vec<f64> = residuals.iter().map(|r| (r - centre).abs()).collect();
-        let sigma = (MAD_TO_SIGMA * median(&deviations)).max(LEAST_SIGMA);
+        let few = 1.0 + FEW / residuals.len() as f64;
+        let sigma = few * (MAD_TO_SIGMA * median(&deviations)).max(LEAST_SIGMA);
         let start = quantile(residuals, 1.0 - TAIL_FRACTION).max(NORMAL_TAIL * sigma);
         let seen: Vec<f64> = residuals.iter().map(|r| r - start).filter(|&e| e > 0.0).collect();
         let prior = PRIOR_EXCEEDANCES.map(|e| PRIOR_SCALE * sigma * e);
@@ -163,9 +167,9 @@ mod tests {
 
     #[test]
     fn the_tail_fitted_to_a_prior_alone_is_as_computed_by_hand() {
-        // sigma .03, start .0252, no exceedance: mean .6 * .03 * 1.16 = .02088, shape .15, scale .017748.
-        let p = p_value(&[0.0; 20], 0.1252);
-        let expected = 0.2 * (1.0 + 0.15 * 0.1 / 0.017_748f64).powf(-1.0 / 0.15);
+        // sigma .03 * 1.2, start .03024, no exceedance: mean .6 * .036 * 1.16 = .025056, shape .15, scale .0212976.
+        let p = p_value(&[0.0; 20], 0.13024);
+        let expected = 0.2 * (1.0 + 0.15 * 0.1 / 0.021_297_6f64).powf(-1.0 / 0.15);
         assert!((p / expected - 1.0).abs() < 1e-9, "{p} {expected}");
     }
 
