@@ -31,8 +31,8 @@ pub struct OnlineParams {
     pub method: OnlineMethod,
     /// Seed of all random choices: of isolation forests and of projections of features.
     pub seed: u64,
-    /// The number of newest accepted images after each of which the run can be gone back to, at least 1. One costs 530 kB at
-    /// the paper's crop with `one_step_ahead` (319 are held at the default, 170 MB), one row of features with `forest`.
+    /// The number of newest accepted images after each of which the run can be gone back to, at least 1. One costs 570 kB at
+    /// the paper's crop with `one_step_ahead` (319 are held at the default, 185 MB), one row of features with `forest`.
     pub max_snapshots: usize,
     /// An image at a step that has raised this many alarms is accepted even if it differs from all of them: a simulation
     /// that is not reproducible bit for bit would otherwise go back for ever. At least 1.

@@ -15,7 +15,7 @@ pub(super) const MAX_INTERVALS: usize = 5;
 
 /// What is remembered after an accepted image: all that judging the next one needs but the images before it.
 ///
-/// At the paper's crop 530 kB: 240 x 478 x 3 bytes of pixels, scales of 2 bytes for 120 x 239 places, 59 x 118, and three times 60 x 119,
+/// At the paper's crop 570 kB: 240 x 478 x 3 bytes of pixels, scales of 2 bytes for 120 x 239 places, 59 x 118, and three times 60 x 119,
 /// 51 kB of features twice, and 20 kB of history.
 #[derive(Debug, Clone)]
 pub(super) struct State {
