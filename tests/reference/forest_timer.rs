@@ -2,14 +2,17 @@
 //!
 //!     forest_timer N_ROWS N_TREES
 //!
-//! A line says `rows`, `columns` (layout) or `score`.
+//! A line says what to time: a fit by `rows`, `columns`, from a `pool` or a `pool_bf16` (in f32 and half the memory); to
+//! `append` a row to the pool after its oldest was forgotten; to `score` a row, or a `finite` one (known to be so) that lies in
+//! no cache.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 #[path = "samples/wide.rs"]
 mod wide;
 
 use anomalyd_models::Fit;
-use anomalyd_models::detector::IsolationForestParams;
+use anomalyd_models::detector::{IsolationForestParams, SamplePool};
+use half::bf16;
 use ndarray::Array2;
 use std::hint::black_box;
 use std::time::Instant;
@@ -21,6 +24,8 @@ fn main() {
     let matrix = wide_rows(n_rows);
     let rows: Vec<&[f32]> = matrix.iter().map(Vec::as_slice).collect();
     let mut columns = Array2::<f32>::zeros((0, 0));
+    let mut pool = SamplePool::<f32>::with_capacity(N_FEATURES, n_rows).unwrap();
+    let mut halves = SamplePool::<bf16>::with_capacity(N_FEATURES, n_rows).unwrap();
     let params = IsolationForestParams { n_trees, ..Default::default() };
     let forest = params.fit_rows(&rows, 1).unwrap();
     println!("ready");
@@ -32,10 +37,23 @@ fn main() {
                 column.iter_mut().zip(row).for_each(|(out, &value)| *out = value);
             }
         }
+        if line == "pool" && pool.n_rows() == 0 {
+            rows.iter().for_each(|row| pool.push(row).unwrap());
+        }
+        if line == "pool_bf16" && halves.n_rows() == 0 {
+            rows.iter().for_each(|row| halves.push(row).unwrap());
+        }
+        if line == "append" {
+            pool.pop_front();
+        }
         let start = Instant::now();
         match line.as_str() {
             "rows" => drop(black_box(params.fit_rows(&rows, seed as u64).unwrap())),
             "columns" => drop(black_box(params.fit(columns.t(), seed as u64).unwrap())),
+            "pool" => drop(black_box(params.fit_pool(&pool, seed as u64).unwrap())),
+            "pool_bf16" => drop(black_box(params.fit_pool(&halves, seed as u64).unwrap())),
+            "append" => pool.push(rows[seed % n_rows]).unwrap(),
+            "finite" => drop(black_box(forest.score_finite(rows[seed % n_rows]))),
             "score" => drop(black_box(forest.score_row(rows[seed % n_rows]).unwrap())),
             other => panic!("{other}"),
         }

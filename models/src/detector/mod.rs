@@ -2,4 +2,4 @@
 
 pub mod isolation_forest;
 
-pub use isolation_forest::{IsolationForest, IsolationForestParams};
+pub use isolation_forest::{IsolationForest, IsolationForestParams, SamplePool, Stored};

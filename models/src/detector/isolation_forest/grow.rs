@@ -1,12 +1,19 @@
-//! Growing one isolation tree.
+//! Growing isolation trees, several at once on one thread.
+//!
+//! What a node reads is scattered over gigabytes. So the trees take turns: one draws a column and asks for its values, and reads
+//! them when the others have had their turns. A tree depends on its own generator only, whatever trees grow beside it.
 
-use super::nodes::{LEAF, Node, average_path_length};
+use super::nodes::{Node, average_path_length};
 use super::samples::Samples;
 use super::twins::{Twins, not_finite, varies};
 use crate::Result;
 use crate::finite::overflow_of;
 use crate::rng::Rng;
 use std::rc::Rc;
+
+/// Trees grown together: enough to wait for memory at the same time, so few that what was asked for is still at hand, and its
+/// addresses are still translated, when it is read.
+pub(super) const N_TOGETHER: usize = 8;
 
 /// Draws from all columns before the node's rows are read in full: about what costs as much.
 fn max_rejections(n_columns: usize) -> usize {
@@ -24,145 +31,209 @@ enum Candidates {
 /// A node whose split is still to be drawn.
 struct Pending {
     node_idx: u32,
-    /// Its rows are `rows[start..end]`.
+    /// Its rows are `rows[start..end]` of its tree.
     start: u32,
     end: u32,
     depth: u32,
     candidates: Candidates,
     /// All its rows share a hub, and the candidates were listed from that.
     twins: bool,
+    /// The column drawn last, and how many were drawn before it.
+    column: u32,
+    n_rejected: u32,
 }
 
-/// What grows trees on one thread, one after the other.
+impl Pending {
+    fn range(&self) -> std::ops::Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+/// A tree that is growing.
+struct Seedling {
+    rng: Rng,
+    nodes: Vec<Node>,
+    /// Ascending within every node.
+    rows: Vec<u32>,
+    /// Nodes to be drawn for, the next one last; for that one a column is drawn and its values are asked for.
+    pending: Vec<Pending>,
+}
+
+/// What grows trees on one thread.
 pub(super) struct Grower<'a, S> {
     samples: &'a S,
     twins: &'a Twins,
     root: Candidates,
     sample_size: usize,
     max_depth: u32,
-    rows: Vec<u32>,
     /// Values of the column drawn last, in the order of the node's rows.
     values: Vec<f32>,
-    pending: Vec<Pending>,
+    /// Rows on their way to the right.
+    moved: Vec<u32>,
 }
 
 impl<'a, S: Samples> Grower<'a, S> {
-    pub(super) fn new(samples: &'a S, twins: &'a Twins, sample_size: usize, max_depth: u32) -> Self {
-        let root = twins
-            .varying
-            .as_ref()
-            .map_or(Candidates::All, |listed| Candidates::Listed(listed.as_slice().into()));
-        Self {
-            samples,
-            twins,
-            root,
-            sample_size,
-            max_depth,
-            rows: Vec::new(),
-            values: Vec::new(),
-            pending: Vec::new(),
-        }
+    pub(super) fn new(
+        samples: &'a S,
+        twins: &'a Twins,
+        varying: Option<&[u32]>,
+        sample_size: usize,
+        max_depth: u32,
+    ) -> Self {
+        let root = varying.map_or(Candidates::All, |listed| Candidates::Listed(listed.into()));
+        let (values, moved) = (Vec::with_capacity(sample_size), vec![0; sample_size]);
+        Self { samples, twins, root, sample_size, max_depth, values, moved }
     }
 
-    /// Grows a tree; its result depends on the samples and `rng` alone.
-    pub(super) fn grow(&mut self, mut rng: Rng) -> Result<Vec<Node>> {
-        self.draw_rows(&mut rng);
-        let mut nodes = vec![Node::leaf(0.0)];
-        self.pending.clear();
-        let candidates = self.root.clone();
-        let end = self.rows.len() as u32;
-        self.pending.push(Pending { node_idx: 0, start: 0, end, depth: 0, candidates, twins: false });
-        while let Some(mut node) = self.pending.pop() {
-            let n_rows = (node.end - node.start) as usize;
-            let split = if n_rows < 2 || node.depth >= self.max_depth {
-                None
-            } else {
-                self.draw_split(&mut node, &mut rng)?
-            };
-            let Some((column, split)) = split else {
-                let path_length = f64::from(node.depth) + average_path_length(n_rows);
-                nodes[node.node_idx as usize] = Node::leaf(path_length as f32);
-                continue;
-            };
-            let middle = self.partition(&node, split);
-            let left = nodes.len() as u32;
-            nodes[node.node_idx as usize] = Node { column, split, left };
-            nodes.extend([Node::leaf(0.0), Node::leaf(0.0)]);
-            let Pending { start, end, depth, candidates, twins, .. } = node;
-            let depth = depth + 1;
-            self.pending.push(Pending {
-                node_idx: left + 1,
-                start: middle,
-                end,
-                depth,
-                candidates: candidates.clone(),
-                twins,
-            });
-            self.pending.push(Pending { node_idx: left, start, end: middle, depth, candidates, twins });
+    /// Grows a tree from each generator; each depends on the samples and its generator alone.
+    pub(super) fn grow(&mut self, rngs: impl Iterator<Item = Rng>) -> Vec<Result<Vec<Node>>> {
+        let mut seedlings: Vec<Result<Seedling>> = rngs.map(|rng| Ok(self.sow(rng))).collect();
+        loop {
+            let mut n_growing = 0;
+            for seedling in &mut seedlings {
+                let Ok(tree) = seedling else { continue };
+                let Some(node) = tree.pending.pop() else { continue };
+                n_growing += 1;
+                match self.visit(node, tree) {
+                    Ok(()) => self.draw_column(tree),
+                    Err(error) => *seedling = Err(error),
+                }
+            }
+            if n_growing == 0 {
+                break;
+            }
         }
-        Ok(nodes)
+        seedlings.into_iter().map(|seedling| seedling.map(|tree| tree.nodes)).collect()
     }
 
-    /// Draws the rows of a tree without replacement (the first steps of a Fisher-Yates shuffle).
-    fn draw_rows(&mut self, rng: &mut Rng) {
+    fn sow(&mut self, mut rng: Rng) -> Seedling {
+        let rows = self.draw_rows(&mut rng);
+        let root = Pending {
+            node_idx: 0,
+            start: 0,
+            end: rows.len() as u32,
+            depth: 0,
+            candidates: self.root.clone(),
+            twins: false,
+            column: 0,
+            n_rejected: 0,
+        };
+        let mut seedling = Seedling { rng, nodes: vec![Node::leaf(0.0)], rows, pending: Vec::new() };
+        self.plant(root, &mut seedling);
+        self.draw_column(&mut seedling);
+        seedling
+    }
+
+    /// Draws the rows of a tree without replacement (the first steps of a Fisher-Yates shuffle), ascending.
+    fn draw_rows(&self, rng: &mut Rng) -> Vec<u32> {
         let n_rows = self.samples.n_rows();
-        self.rows.clear();
-        self.rows.extend(0..n_rows as u32);
+        let mut rows: Vec<u32> = (0..n_rows as u32).collect();
         if self.sample_size < n_rows {
             for i in 0..self.sample_size {
-                self.rows.swap(i, i + rng.below(n_rows - i));
+                rows.swap(i, i + rng.below(n_rows - i));
             }
-            self.rows.truncate(self.sample_size);
+            rows.truncate(self.sample_size);
+            rows.sort_unstable();
+        }
+        rows
+    }
+
+    /// Makes a node a leaf, or the next to be drawn for.
+    fn plant(&mut self, mut node: Pending, seedling: &mut Seedling) {
+        let rows = &seedling.rows[node.range()];
+        if rows.len() >= 2 && node.depth < self.max_depth {
+            if !node.twins && self.twins.share_hub(rows) {
+                node.candidates = Candidates::Listed(self.twins.varying(self.samples, rows).into());
+                node.twins = true;
+            }
+            if self.n_candidates(&node) > 0 {
+                seedling.pending.push(node);
+                return;
+            }
+        }
+        finish(&node, seedling);
+    }
+
+    fn n_candidates(&self, node: &Pending) -> usize {
+        match &node.candidates {
+            Candidates::All => self.samples.n_features(),
+            Candidates::Listed(columns) => columns.len(),
         }
     }
 
-    /// Draws a column uniformly among those that vary in the node, and a split uniformly in its range; `None` if no
-    /// column varies. Leaves the column's values in `self.values`.
+    /// Draws a column for the next node and asks for its values.
+    fn draw_column(&self, seedling: &mut Seedling) {
+        let Some(node) = seedling.pending.last_mut() else { return };
+        let n_candidates = self.n_candidates(node);
+        loop {
+            let drawn = seedling.rng.below(n_candidates);
+            node.column = match &node.candidates {
+                Candidates::All => drawn as u32,
+                Candidates::Listed(columns) => columns[drawn],
+            };
+            let is_last = node.n_rejected as usize + 1 >= max_rejections(n_candidates);
+            if is_last || !self.samples.is_known_constant(node.column) {
+                break;
+            }
+            node.n_rejected += 1;
+        }
+        self.samples.prefetch(node.column, &seedling.rows[node.range()]);
+    }
+
+    /// Splits a node if its column varies, uniformly in the column's range; else draws another column.
     ///
     /// A uniform choice among the varying columns is made by rejection: a column is drawn among all, and drawn again if
     /// it is constant. Where that fails too often, the varying columns are listed, and the children draw from the list.
-    fn draw_split(&mut self, node: &mut Pending, rng: &mut Rng) -> Result<Option<(u32, f32)>> {
-        let rows = &self.rows[node.start as usize..node.end as usize];
-        if !node.twins && self.twins.share_hub(rows) {
-            node.candidates = Candidates::Listed(self.twins.varying(self.samples, rows).into());
-            node.twins = true;
+    fn visit(&mut self, mut node: Pending, seedling: &mut Seedling) -> Result<()> {
+        let rows = &seedling.rows[node.range()];
+        self.samples.gather(node.column, rows, &mut self.values);
+        let (least, greatest) = self.range(rows, node.column)?;
+        if least < greatest {
+            let split = draw_between((least, greatest), &mut seedling.rng);
+            self.split(node, split, seedling);
+            return Ok(());
         }
-        let n_columns = match &node.candidates {
-            Candidates::All => self.samples.n_features(),
-            Candidates::Listed(columns) => columns.len(),
-        };
-        if n_columns == 0 {
-            return Ok(None);
-        }
-        for _ in 0..max_rejections(n_columns) {
-            let column = match &node.candidates {
-                Candidates::All => rng.below(n_columns) as u32,
-                Candidates::Listed(columns) => columns[rng.below(n_columns)],
+        node.n_rejected += 1;
+        if node.n_rejected as usize >= max_rejections(self.n_candidates(&node)) {
+            let varying: Rc<[u32]> = match &node.candidates {
+                Candidates::All => self.samples.varying(rows).into(),
+                Candidates::Listed(columns) => {
+                    columns.iter().copied().filter(|&column| varies(self.samples, rows, column)).collect()
+                }
             };
-            self.samples.gather(column, rows, &mut self.values);
-            let range = self.range(node, column)?;
-            if range.0 < range.1 {
-                return Ok(Some((column, draw_between(range, rng))));
+            node.candidates = Candidates::Listed(varying);
+            node.n_rejected = 0;
+            if self.n_candidates(&node) == 0 {
+                finish(&node, seedling);
+                return Ok(());
             }
         }
-        let varying: Rc<[u32]> = match &node.candidates {
-            Candidates::All => self.samples.varying(rows).into(),
-            Candidates::Listed(columns) => {
-                columns.iter().copied().filter(|&column| varies(self.samples, rows, column)).collect()
-            }
-        };
-        node.candidates = Candidates::Listed(Rc::clone(&varying));
-        if varying.is_empty() {
-            return Ok(None);
-        }
-        let column = varying[rng.below(varying.len())];
-        self.samples.gather(column, rows, &mut self.values);
-        let range = self.range(node, column)?;
-        Ok(Some((column, draw_between(range, rng))))
+        seedling.pending.push(node);
+        Ok(())
     }
 
-    /// The least and the greatest of the gathered values.
-    fn range(&self, node: &Pending, column: u32) -> Result<(f32, f32)> {
+    fn split(&mut self, node: Pending, split: f32, seedling: &mut Seedling) {
+        let middle = node.start + self.partition(&mut seedling.rows[node.range()], split) as u32;
+        let left = seedling.nodes.len() as u32;
+        seedling.nodes[node.node_idx as usize] = Node { column: node.column, split, left };
+        seedling.nodes.extend([Node::leaf(0.0), Node::leaf(0.0)]);
+        let depth = node.depth + 1;
+        let (start, end) = (node.start, node.end);
+        let right = Pending {
+            node_idx: left + 1,
+            start: middle,
+            end,
+            depth,
+            n_rejected: 0,
+            candidates: node.candidates.clone(),
+            ..node
+        };
+        self.plant(right, seedling);
+        self.plant(Pending { node_idx: left, start, end: middle, depth, n_rejected: 0, ..node }, seedling);
+    }
+
+    /// The least and the greatest of the gathered values of `rows`.
+    fn range(&self, rows: &[u32], column: u32) -> Result<(f32, f32)> {
         const LANES: usize = 8;
         let mut least = [f32::INFINITY; LANES];
         let mut greatest = [f32::NEG_INFINITY; LANES];
@@ -179,8 +250,7 @@ impl<'a, S: Samples> Grower<'a, S> {
         add(remainder);
         if overflow.into_iter().fold(0, |all, bits| all | bits) >> 31 == 1 {
             let position = self.values.iter().position(|v| !v.is_finite()).unwrap_or(0);
-            let row = self.rows[node.start as usize + position];
-            return Err(not_finite(self.samples, row as usize, column));
+            return Err(not_finite(self.samples, rows[position] as usize, column));
         }
         Ok((
             least.into_iter().fold(f32::INFINITY, f32::min),
@@ -188,25 +258,34 @@ impl<'a, S: Samples> Grower<'a, S> {
         ))
     }
 
-    /// Moves the rows whose gathered value is at most `split` to the front; returns where the others begin.
-    fn partition(&mut self, node: &Pending, split: f32) -> u32 {
-        let mut middle = node.start as usize;
-        for (offset, &value) in self.values.iter().enumerate() {
-            if value <= split {
-                self.rows.swap(middle, node.start as usize + offset);
-                middle += 1;
-            }
+    /// Moves the rows whose gathered value is at most `split` to the front, in order; returns where the others begin.
+    fn partition(&mut self, rows: &mut [u32], split: f32) -> usize {
+        let moved = &mut self.moved[..rows.len()];
+        let (mut n_left, mut n_right) = (0, 0);
+        // Without a branch: which side a row goes to cannot be predicted.
+        for (i, &value) in self.values.iter().enumerate() {
+            let row = rows[i];
+            rows[n_left] = row;
+            moved[n_right] = row;
+            let left = usize::from(value <= split);
+            n_left += left;
+            n_right += 1 - left;
         }
-        middle as u32
+        rows[n_left..].copy_from_slice(&moved[..n_right]);
+        n_left
     }
 }
 
+/// Makes a node a leaf.
+fn finish(node: &Pending, seedling: &mut Seedling) {
+    let path_length = f64::from(node.depth) + average_path_length((node.end - node.start) as usize);
+    seedling.nodes[node.node_idx as usize] = Node::leaf(path_length as f32);
+}
+
 /// A number in `[least, greatest)`, so that both sides of a split hold a row.
-fn draw_between((least, greatest): (f32, f32), rng: &mut Rng) -> f32 {
+pub(super) fn draw_between((least, greatest): (f32, f32), rng: &mut Rng) -> f32 {
     // In f64 the difference of two f32 neither overflows nor, for numbers of one sign, loses a bit.
     let (low, high) = (f64::from(least), f64::from(greatest));
     let split = (low + rng.uniform() * (high - low)) as f32;
     if split < greatest { split } else { least }
 }
-
-const _: () = assert!(LEAF == u32::MAX);

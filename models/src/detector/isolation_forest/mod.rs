@@ -4,23 +4,27 @@
 //! all columns, so the time of a fit does not grow with their number.
 
 mod grow;
+mod memory;
 mod nodes;
+mod pool;
 mod samples;
+mod stored;
 mod twins;
 
 pub use nodes::{ForestArrays, average_path_length};
+pub use pool::SamplePool;
+pub use stored::Stored;
 
 use crate::finite::first_not_finite;
 use crate::rng::Rng;
 use crate::traits::{Detector, Fit};
 use crate::{Error, Result};
-use grow::Grower;
+use grow::{Grower, N_TOGETHER};
 use ndarray::{Array1, ArrayView2, Axis};
 use nodes::Trees;
 use rayon::prelude::*;
 use samples::{Columns, Rows, Samples};
 use serde::{Deserialize, Serialize};
-use twins::Twins;
 
 /// How an isolation forest is fitted.
 ///
@@ -98,6 +102,15 @@ impl IsolationForestParams {
         self.fit_samples(&Rows(rows), seed)
     }
 
+    /// Fits on the rows of a pool; the same forest as [`Fit::fit`] gives on the same values.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooFewSamples`] for fewer than 2 rows; [`Error::Parameter`] as in [`check`](Self::check).
+    pub fn fit_pool<E: Stored>(&self, samples: &SamplePool<E>, seed: u64) -> Result<IsolationForest> {
+        self.fit_samples(&samples.prepared_view(), seed)
+    }
+
     fn fit_samples<S: Samples>(&self, samples: &S, seed: u64) -> Result<IsolationForest> {
         self.check()?;
         let (n_rows, n_features) = (samples.n_rows(), samples.n_features());
@@ -113,16 +126,21 @@ impl IsolationForestParams {
         }
         let sample_size = self.sample_size.map_or(n_rows, |size| size.min(n_rows));
         let max_depth = self.max_depth.unwrap_or_else(|| sample_size.next_power_of_two().ilog2());
-        let twins = Twins::find(samples, seed)?;
-        let trees: Vec<Result<Vec<nodes::Node>>> = (0..self.n_trees as u64)
+        let twins = samples.twins()?;
+        let varying = twins.few_varying(samples);
+        let n_groups = self.n_trees.div_ceil(N_TOGETHER);
+        let trees: Vec<Vec<Result<Vec<nodes::Node>>>> = (0..n_groups)
             .into_par_iter()
             .map_init(
-                || Grower::new(samples, &twins, sample_size, max_depth),
-                |grower, tree| grower.grow(Rng::derived(seed, tree)),
+                || Grower::new(samples, &twins, varying.as_deref(), sample_size, max_depth),
+                |grower, group| {
+                    let trees = group * N_TOGETHER..((group + 1) * N_TOGETHER).min(self.n_trees);
+                    grower.grow(trees.map(|tree| Rng::derived(seed, tree as u64)))
+                },
             )
             .collect();
         // The error of the first tree that has one, whichever thread was first.
-        let trees = trees.into_iter().collect::<Result<Vec<_>>>()?;
+        let trees = trees.into_iter().flatten().collect::<Result<Vec<_>>>()?;
         Ok(IsolationForest { trees: Trees::join(&trees)?, n_features, sample_size })
     }
 }
@@ -202,6 +220,16 @@ impl IsolationForest {
         if first_not_finite(row).is_some() {
             return f32::INFINITY;
         }
+        self.score_finite(row)
+    }
+
+    /// The score of features known to be finite, such as those that a [`SamplePool`] has taken: reading all of a million
+    /// values to see that takes longer than the score.
+    ///
+    /// # Panics
+    ///
+    /// If `row` is shorter than the samples of the fit.
+    pub fn score_finite(&self, row: &[f32]) -> f32 {
         let relative = self.trees.mean_path_length(row) / average_path_length(self.sample_size);
         (-relative).exp2() as f32
     }

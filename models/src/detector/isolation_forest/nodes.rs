@@ -91,15 +91,29 @@ impl Trees {
 
     /// The mean over the trees of the path length of `row`.
     pub(super) fn mean_path_length(&self, row: &[f32]) -> f64 {
+        // Every step waits for a node and then for a value; the steps of several trees wait at the same time.
+        const N_ABREAST: usize = 16;
         let mut sum = 0.0;
-        for tree in self.starts.windows(2) {
-            let nodes = &self.nodes[tree[0] as usize..tree[1] as usize];
-            let mut node = nodes[0];
-            while node.column != LEAF {
-                let right = u32::from(row[node.column as usize] > node.split);
-                node = nodes[(node.left + right) as usize];
+        let starts = &self.starts[..self.n_trees()];
+        for starts in starts.chunks(N_ABREAST) {
+            let mut nodes = [Node::leaf(0.0); N_ABREAST];
+            for (node, &start) in nodes.iter_mut().zip(starts) {
+                *node = self.nodes[start as usize];
             }
-            sum += f64::from(node.split);
+            loop {
+                let mut n_walking = 0;
+                for (node, &start) in nodes.iter_mut().zip(starts) {
+                    if node.column != LEAF {
+                        let right = u32::from(row[node.column as usize] > node.split);
+                        *node = self.nodes[(start + node.left + right) as usize];
+                        n_walking += 1;
+                    }
+                }
+                if n_walking == 0 {
+                    break;
+                }
+            }
+            nodes[..starts.len()].iter().for_each(|leaf| sum += f64::from(leaf.split));
         }
         sum / self.n_trees() as f64
     }

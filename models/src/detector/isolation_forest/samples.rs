@@ -1,6 +1,10 @@
-//! How a forest reads its samples: by rows kept apart, or by columns; never copied.
+//! How a forest reads its samples: by rows kept apart, by columns, or from a pool; never copied.
 
+use super::memory::prefetch;
+use super::twins::Twins;
+use crate::Result;
 use rayon::prelude::*;
+use std::borrow::Cow;
 
 /// A matrix of samples that a tree gathers from, one column of a few rows at a time.
 pub(super) trait Samples: Sync {
@@ -9,14 +13,30 @@ pub(super) trait Samples: Sync {
 
     fn value(&self, row: u32, column: u32) -> f32;
 
-    /// Fills `values` with `column` of `rows`, in their order.
+    /// Fills `values` with `column` of `rows`, which ascend.
     fn gather(&self, column: u32, rows: &[u32], values: &mut Vec<f32>);
+
+    /// Asks for what a [`gather`](Self::gather) will read, without waiting for it.
+    fn prefetch(&self, column: u32, rows: &[u32]);
 
     /// The columns in which two rows differ, ascending; `None` if there are more than `limit`.
     fn differences(&self, first: u32, second: u32, limit: usize) -> Option<Vec<u32>>;
 
     /// The columns that are not constant over `rows`, ascending; reads every value of them.
     fn varying(&self, rows: &[u32]) -> Vec<u32>;
+
+    /// Whether `column` is known to be constant over all rows, without a look at them; `false` says nothing.
+    fn is_known_constant(&self, _column: u32) -> bool {
+        false
+    }
+
+    /// The rows that are equal or nearly so.
+    fn twins(&self) -> Result<Cow<'_, Twins>>
+    where
+        Self: Sized,
+    {
+        Twins::find(self).map(Cow::Owned)
+    }
 }
 
 /// Rows of equal length, each contiguous: a row-major matrix, or images that came one by one.
@@ -39,6 +59,8 @@ impl Columns<'_> {
 const BLOCK: usize = 8192;
 /// Values compared without a branch.
 const LANES: usize = 64;
+/// Values of four bytes in a cache line.
+const LINE: usize = 16;
 
 impl Samples for Rows<'_> {
     fn n_rows(&self) -> usize {
@@ -58,6 +80,11 @@ impl Samples for Rows<'_> {
     fn gather(&self, column: u32, rows: &[u32], values: &mut Vec<f32>) {
         values.clear();
         values.extend(rows.iter().map(|&row| self.0[row as usize][column as usize]));
+    }
+
+    #[inline]
+    fn prefetch(&self, column: u32, rows: &[u32]) {
+        rows.iter().for_each(|&row| prefetch(self.0[row as usize], column as usize));
     }
 
     fn differences(&self, first: u32, second: u32, limit: usize) -> Option<Vec<u32>> {
@@ -117,6 +144,19 @@ impl Samples for Columns<'_> {
         let column = self.column(column);
         values.clear();
         values.extend(rows.iter().map(|&row| column[row as usize]));
+    }
+
+    #[inline]
+    fn prefetch(&self, column: u32, rows: &[u32]) {
+        let column = self.column(column);
+        let mut last = usize::MAX;
+        for &row in rows {
+            let line = row as usize / LINE;
+            if line != last {
+                prefetch(column, row as usize);
+                last = line;
+            }
+        }
     }
 
     fn differences(&self, first: u32, second: u32, limit: usize) -> Option<Vec<u32>> {

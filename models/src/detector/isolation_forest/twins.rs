@@ -1,13 +1,13 @@
-//! Rows that are equal or nearly so, found once a fit: splitting them by drawing columns at random would take for ever.
+//! Rows that are equal or nearly so, found once: splitting them by drawing columns at random would take for ever.
 //!
 //! Images of a run at rest repeat. A node that holds only copies of one row is a leaf; a node whose rows differ in a few
-//! of a million columns must draw among those few. Rows that agree in a sketch of some random columns are compared in
-//! full with the first of them, their hub, and the columns in which they differ from it are kept.
+//! of a million columns must draw among those few. Rows that agree in a sketch of some columns are compared in full with
+//! the first of them, their hub, and the columns in which they differ from it are kept.
 
 use super::samples::Samples;
 use crate::rng::Rng;
 use crate::{Error, Result};
-use rayon::prelude::*;
+use std::collections::VecDeque;
 
 /// Columns of the sketch: rows that differ in 5 % of all columns agree in it with probability 4 %.
 const N_SKETCH: usize = 64;
@@ -17,82 +17,143 @@ const MIN_FEATURES: usize = 1024;
 const MAX_SHARE: usize = 32;
 /// If at most so many columns of the sketch vary at all, the varying columns are listed before trees are grown.
 const FEW_VARYING: usize = 6;
-/// Hubs tried for rows of one sketch. Rows left over are treated as unlike all others, which is slower, not wrong.
+/// Hubs tried for a row. One that is like none of them is treated as unlike all others, which is slower, not wrong.
 const MAX_HUBS: usize = 4;
-const ALONE: u32 = u32::MAX;
 
+/// What is known of one row.
+#[derive(Debug, Clone)]
+struct Row {
+    sketch: u64,
+    /// A name of the row that outlives its position.
+    name: u64,
+    /// The name of its hub; its own for a hub, and for a row that is alone.
+    hub: u64,
+    /// The columns, ascending, in which it differs from its hub.
+    differing: Vec<u32>,
+}
+
+/// The rows' hubs, in the order of the rows.
+#[derive(Debug, Clone)]
 pub(super) struct Twins {
-    /// By row: the hub, or `ALONE`.
-    hub: Vec<u32>,
-    /// By row: the columns, ascending, in which it differs from its hub.
-    differing: Vec<Vec<u32>>,
-    any: bool,
-    /// All columns that vary over the rows, where they are known to be few.
-    pub(super) varying: Option<Vec<u32>>,
+    rows: VecDeque<Row>,
+    /// Columns hashed into sketches, drawn from the number of features alone; empty where there are few.
+    columns: Vec<u32>,
+    n_named: u64,
+    /// Rows that have another's name as their hub.
+    n_twins: usize,
 }
 
 impl Twins {
-    /// Finds the twins among all rows; a function of samples and seed only.
-    pub(super) fn find<S: Samples>(samples: &S, seed: u64) -> Result<Self> {
-        let (n_rows, n_features) = (samples.n_rows(), samples.n_features());
-        let mut twins =
-            Self { hub: vec![ALONE; n_rows], differing: vec![Vec::new(); n_rows], any: false, varying: None };
-        if n_features < MIN_FEATURES {
+    /// Of no rows yet.
+    pub(super) fn new(n_features: usize) -> Self {
+        // Fixed, so that a pool and the same rows apart find the same twins.
+        let mut rng = Rng::derived(n_features as u64, u64::MAX);
+        let n_columns = if n_features < MIN_FEATURES { 0 } else { N_SKETCH };
+        Self {
+            rows: VecDeque::new(),
+            columns: (0..n_columns).map(|_| rng.below(n_features) as u32).collect(),
+            n_named: 0,
+            n_twins: 0,
+        }
+    }
+
+    /// Finds the twins among all rows.
+    pub(super) fn find<S: Samples>(samples: &S) -> Result<Self> {
+        let mut twins = Self::new(samples.n_features());
+        if twins.columns.is_empty() {
             return Ok(twins);
         }
-        let mut sketches: Vec<(u64, u32)> = (0..n_rows as u32).map(|row| (0, row)).collect();
-        if sketch(samples, seed, &mut sketches)? <= FEW_VARYING {
-            let rows: Vec<u32> = (0..n_rows as u32).collect();
-            twins.varying = Some(samples.varying(&rows));
+        let rows: Vec<u32> = (0..samples.n_rows() as u32).collect();
+        let mut sketched = vec![Vec::new(); N_SKETCH];
+        twins.columns.iter().for_each(|&column| samples.prefetch(column, &rows));
+        for (values, &column) in sketched.iter_mut().zip(&twins.columns) {
+            samples.gather(column, &rows, values);
+            if let Some(row) = values.iter().position(|v| !v.is_finite()) {
+                return Err(not_finite(samples, row, column));
+            }
         }
-        sketches.sort_unstable();
-        let alike: Vec<Vec<u32>> = sketches
-            .chunk_by(|a, b| a.0 == b.0)
-            .filter(|group| group.len() > 1)
-            .map(|group| group.iter().map(|&(_, row)| row).collect())
-            .collect();
-        for group in alike {
-            twins.compare(samples, group);
+        let mut values = [0.0; N_SKETCH];
+        for row in &rows {
+            values.iter_mut().zip(&sketched).for_each(|(value, column)| *value = column[*row as usize]);
+            twins.push(samples, &values);
         }
         Ok(twins)
     }
 
-    /// Compares rows of one sketch with the first of them, and what is left over again.
-    fn compare<S: Samples>(&mut self, samples: &S, mut group: Vec<u32>) {
+    /// The columns whose values [`push`](Self::push) takes.
+    pub(super) fn sketched(&self) -> &[u32] {
+        &self.columns
+    }
+
+    /// Takes in the row that follows the known ones in `samples`; `sketched` has its values in the sketched columns.
+    pub(super) fn push<S: Samples>(&mut self, samples: &S, sketched: &[f32]) {
+        if self.columns.is_empty() {
+            return;
+        }
+        let sketch = sketched.iter().fold(0u64, |hash, value| {
+            // Adding zero turns -0 into 0, which is equal to it.
+            let bits = u64::from((value + 0.0).to_bits());
+            (hash.rotate_left(23) ^ bits).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        });
+        let name = self.n_named;
+        self.n_named += 1;
+        let row = self.rows.len() as u32;
         let limit = samples.n_features() / MAX_SHARE;
-        for _ in 0..MAX_HUBS {
-            let Some((&hub, others)) = group.split_first() else { return };
-            let differences: Vec<_> =
-                others.par_iter().map(|&row| (row, samples.differences(hub, row, limit))).collect();
-            let mut left = Vec::new();
-            for (row, differing) in differences {
-                let Some(differing) = differing else {
-                    left.push(row);
-                    continue;
-                };
-                self.hub[hub as usize] = hub;
-                self.hub[row as usize] = hub;
-                self.differing[row as usize] = differing;
-                self.any = true;
-            }
-            group = left;
+        let hubs = self
+            .rows
+            .iter()
+            .enumerate()
+            .filter(|(_, other)| other.sketch == sketch && other.hub == other.name);
+        let found = hubs.take(MAX_HUBS).find_map(|(position, hub)| {
+            samples.differences(position as u32, row, limit).map(|differing| (hub.name, differing))
+        });
+        self.n_twins += usize::from(found.is_some());
+        let (hub, differing) = found.unwrap_or((name, Vec::new()));
+        self.rows.push_back(Row { sketch, name, hub, differing });
+    }
+
+    /// Forgets the newest row.
+    pub(super) fn pop_back(&mut self) {
+        if let Some(row) = self.rows.pop_back() {
+            self.n_twins -= usize::from(row.hub != row.name);
+        }
+    }
+
+    /// Forgets the oldest row, which is row 0 of `samples` still. If it was a hub, the next of its twins takes its place.
+    pub(super) fn pop_front<S: Samples>(&mut self, samples: &S) {
+        let Some(old) = self.rows.pop_front() else { return };
+        let members: Vec<usize> = (0..self.rows.len()).filter(|&i| self.rows[i].hub == old.name).collect();
+        let Some(&heir) = members.first() else { return };
+        self.n_twins -= 1;
+        let name = self.rows[heir].name;
+        let from_old = std::mem::take(&mut self.rows[heir].differing);
+        for &member in &members {
+            let mut columns = from_old.clone();
+            columns.append(&mut self.rows[member].differing);
+            columns.sort_unstable();
+            columns.dedup();
+            // Positions in `samples` count the row that goes.
+            let (a, b) = (heir as u32 + 1, member as u32 + 1);
+            columns.retain(|&column| samples.value(a, column) != samples.value(b, column));
+            self.rows[member].hub = name;
+            self.rows[member].differing = columns;
         }
     }
 
     /// Whether all of `rows` have one hub.
     #[inline]
     pub(super) fn share_hub(&self, rows: &[u32]) -> bool {
-        if !self.any {
+        if self.n_twins == 0 {
             return false;
         }
-        let hub = self.hub[rows[0] as usize];
-        hub != ALONE && rows.iter().all(|&row| self.hub[row as usize] == hub)
+        let hub = self.rows[rows[0] as usize].hub;
+        rows.iter().all(|&row| self.rows[row as usize].hub == hub)
     }
 
     /// The columns, ascending, that are not constant over `rows`, which share a hub.
     pub(super) fn varying<S: Samples>(&self, samples: &S, rows: &[u32]) -> Vec<u32> {
         let mut columns: Vec<u32> =
-            rows.iter().flat_map(|&row| self.differing[row as usize].iter().copied()).collect();
+            rows.iter().flat_map(|&row| self.rows[row as usize].differing.iter().copied()).collect();
         columns.sort_unstable();
         // A column in which some rows differ from the hub and some do not varies; if all differ, they may still agree.
         columns
@@ -101,35 +162,22 @@ impl Twins {
             .map(|same| same[0])
             .collect()
     }
+
+    /// All columns that vary over all rows, where they are few.
+    pub(super) fn few_varying<S: Samples>(&self, samples: &S) -> Option<Vec<u32>> {
+        if self.columns.is_empty() {
+            return None;
+        }
+        let rows: Vec<u32> = (0..samples.n_rows() as u32).collect();
+        let varying = self.columns.iter().filter(|&&column| varies(samples, &rows, column));
+        (varying.take(FEW_VARYING + 1).count() <= FEW_VARYING).then(|| samples.varying(&rows))
+    }
 }
 
 /// Whether `column` is not constant over `rows`.
 pub(super) fn varies<S: Samples>(samples: &S, rows: &[u32], column: u32) -> bool {
     let first = samples.value(rows[0], column);
     rows[1..].iter().any(|&row| samples.value(row, column) != first)
-}
-
-/// Hashes some random columns of every row; returns how many of them vary.
-fn sketch<S: Samples>(samples: &S, seed: u64, sketches: &mut [(u64, u32)]) -> Result<usize> {
-    // No tree has this index.
-    let mut rng = Rng::derived(seed, u64::MAX);
-    let rows: Vec<u32> = sketches.iter().map(|&(_, row)| row).collect();
-    let mut values = Vec::with_capacity(rows.len());
-    let mut n_varying = 0;
-    for _ in 0..N_SKETCH {
-        let column = rng.below(samples.n_features()) as u32;
-        samples.gather(column, &rows, &mut values);
-        n_varying += usize::from(values.iter().any(|v| *v != values[0]));
-        for (row, ((hash, _), value)) in sketches.iter_mut().zip(&values).enumerate() {
-            if !value.is_finite() {
-                return Err(not_finite(samples, row, column));
-            }
-            // Adding zero turns -0 into 0, which is equal to it.
-            let bits = u64::from((value + 0.0).to_bits());
-            *hash = (hash.rotate_left(23) ^ bits).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        }
-    }
-    Ok(n_varying)
 }
 
 pub(super) fn not_finite<S: Samples>(samples: &S, row: usize, column: u32) -> Error {
@@ -146,17 +194,23 @@ mod tests {
         (0..n_rows).map(|_| (0..n_features).map(|_| rng.uniform() as f32).collect()).collect()
     }
 
-    #[test]
-    fn equal_and_nearly_equal_rows_are_twins_and_others_are_not() {
+    /// Three rows apart, a copy of the first, and two that differ from it in columns 7 and 2000.
+    fn some_twins() -> Vec<Vec<f32>> {
         let mut matrix = distinct(3, 2048);
         let mut near = matrix[0].clone();
         near[7] += 1.0;
         near[2000] += 1.0;
         matrix.extend([matrix[0].clone(), near.clone(), near]);
+        matrix
+    }
+
+    #[test]
+    fn equal_and_nearly_equal_rows_are_twins_and_others_are_not() {
+        let matrix = some_twins();
         let rows: Vec<&[f32]> = matrix.iter().map(Vec::as_slice).collect();
         let samples = Rows(&rows);
-        // The sketch of some seeds may hit column 7 or 2000; this one does not.
-        let twins = Twins::find(&samples, 1).expect("finite");
+        let twins = Twins::find(&samples).expect("finite");
+        assert!(!twins.columns.contains(&7) && !twins.columns.contains(&2000));
         assert!(twins.share_hub(&[0, 3, 4, 5]));
         assert!(!twins.share_hub(&[0, 1]) && !twins.share_hub(&[1, 2]));
         assert_eq!(twins.varying(&samples, &[0, 3]), [0u32; 0]);
@@ -170,6 +224,25 @@ mod tests {
     }
 
     #[test]
+    fn twins_stay_twins_when_their_hub_goes() {
+        let matrix = some_twins();
+        let rows: Vec<&[f32]> = matrix.iter().map(Vec::as_slice).collect();
+        let mut twins = Twins::find(&Rows(&rows)).expect("finite");
+        for (n_gone, sharing) in [(1, [2u32, 3, 4]), (2, [1, 2, 3]), (3, [0, 1, 2])] {
+            twins.pop_front(&Rows(&rows[n_gone - 1..]));
+            let samples = Rows(&rows[n_gone..]);
+            assert!(twins.share_hub(&sharing), "{n_gone}");
+            assert_eq!(twins.varying(&samples, &sharing), [7, 2000]);
+            assert_eq!(twins.varying(&samples, &sharing[1..]), [0u32; 0]);
+        }
+        twins.pop_front(&Rows(&rows[3..]));
+        assert!(twins.share_hub(&[0, 1]));
+        assert_eq!(twins.varying(&Rows(&rows[4..]), &[0, 1]), [0u32; 0]);
+        twins.pop_back();
+        assert_eq!(twins.n_twins, 0);
+    }
+
+    #[test]
     fn few_varying_columns_are_listed() {
         let mut matrix = vec![vec![0.25f32; 4096]; 5];
         for (i, row) in matrix.iter_mut().enumerate() {
@@ -177,7 +250,7 @@ mod tests {
             row[4095] = -(i as f32);
         }
         let rows: Vec<&[f32]> = matrix.iter().map(Vec::as_slice).collect();
-        let twins = Twins::find(&Rows(&rows), 1).expect("finite");
-        assert_eq!(twins.varying, Some(vec![100, 4095]));
+        let samples = Rows(&rows);
+        assert_eq!(Twins::find(&samples).expect("finite").few_varying(&samples), Some(vec![100, 4095]));
     }
 }

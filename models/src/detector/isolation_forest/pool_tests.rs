@@ -1,0 +1,143 @@
+use super::*;
+use crate::rng::Rng;
+use half::bf16;
+use proptest::prelude::*;
+
+fn row(n_features: usize, seed: u64) -> Vec<f32> {
+    let mut rng = Rng::new(seed);
+    (0..n_features).map(|_| (rng.normal() as f32).max(0.0)).collect()
+}
+
+fn rows_of<E: Stored>(pool: &SamplePool<E>) -> Vec<Vec<f32>> {
+    (0..pool.n_rows())
+        .map(|row_idx| {
+            let mut values = vec![0.0; pool.n_features()];
+            pool.copy_row(row_idx, &mut values);
+            values
+        })
+        .collect()
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    Push(u64),
+    PopFront,
+    Truncate(usize),
+}
+
+fn changes() -> impl Strategy<Value = Vec<Change>> {
+    let change = prop_oneof![
+        8 => any::<u64>().prop_map(Change::Push),
+        2 => Just(Change::PopFront),
+        1 => (0usize..60).prop_map(Change::Truncate),
+    ];
+    proptest::collection::vec(change, 0..120)
+}
+
+fn pool_is_a_list_of_rows<E: Stored>(n_features: usize, capacity: Option<usize>, changes: Vec<Change>) {
+    let mut pool = match capacity {
+        Some(n_rows) => SamplePool::<E>::with_capacity(n_features, n_rows),
+        None => SamplePool::<E>::new(n_features),
+    }
+    .expect("not empty");
+    let mut list: Vec<Vec<f32>> = Vec::new();
+    for change in changes {
+        match change {
+            Change::Push(seed) => {
+                let row = row(n_features, seed);
+                pool.push(&row).expect("finite");
+                list.push(row.iter().map(|&value| E::load(E::store(value))).collect());
+            }
+            Change::PopFront => {
+                pool.pop_front();
+                list.drain(..list.len().min(1));
+            }
+            Change::Truncate(n_rows) => {
+                pool.truncate(n_rows);
+                list.truncate(n_rows);
+            }
+        }
+        assert_eq!(pool.n_rows(), list.len());
+    }
+    assert_eq!(rows_of(&pool), list);
+    let rows: Vec<u32> = (0..list.len() as u32).filter(|row| row % 3 != 1).collect();
+    let mut values = Vec::new();
+    for view in [pool.view(), pool.prepared_view()] {
+        for column in 0..n_features {
+            view.prefetch(column as u32, &rows);
+            view.gather(column as u32, &rows, &mut values);
+            assert_eq!(values, rows.iter().map(|&row| list[row as usize][column]).collect::<Vec<_>>());
+            let varies = list.iter().any(|row| row[column] != list[0][column]);
+            assert!(!(varies && view.is_known_constant(column as u32)));
+        }
+    }
+    let view = pool.prepared_view();
+    let slices: Vec<&[f32]> = list.iter().map(Vec::as_slice).collect();
+    let apart = super::super::samples::Rows(&slices);
+    if rows.len() > 1 {
+        assert_eq!(view.varying(&rows), apart.varying(&rows));
+        let (a, b) = (rows[0], rows[rows.len() - 1]);
+        assert_eq!(view.differences(a, b, n_features), apart.differences(a, b, n_features));
+        assert_eq!(view.differences(a, b, 3), apart.differences(a, b, 3));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn pool_holds_what_a_list_of_rows_would(
+        n_features in 1usize..200, capacity in proptest::option::of(1usize..80), changes in changes()
+    ) {
+        pool_is_a_list_of_rows::<f32>(n_features, capacity, changes);
+    }
+
+    #[test]
+    fn pool_of_halves_holds_what_a_list_of_rounded_rows_would(
+        n_features in 1usize..200, capacity in proptest::option::of(1usize..80), changes in changes()
+    ) {
+        pool_is_a_list_of_rows::<bf16>(n_features, capacity, changes);
+    }
+}
+
+#[test]
+fn row_that_cannot_be_kept_is_refused_and_changes_nothing() {
+    let mut pool = SamplePool::<bf16>::new(3).expect("not empty");
+    pool.push(&[1.0, 2.0, 3.0]).expect("finite");
+    assert!(matches!(pool.push(&[1.0, 2.0]), Err(Error::Shape { .. })));
+    assert!(matches!(pool.push(&[1.0, f32::NAN, 0.0]), Err(Error::NotFinite { index: 1, .. })));
+    // The greatest f32 rounds to infinity in bf16.
+    assert!(matches!(pool.push(&[1.0, 0.0, f32::MAX]), Err(Error::NotFinite { index: 2, .. })));
+    assert_eq!(rows_of(&pool), [[1.0, 2.0, 3.0]]);
+    assert!(SamplePool::<f32>::new(0).is_err());
+}
+
+#[test]
+fn halves_are_off_by_at_most_a_part_in_256() {
+    for value in row(1000, 3).into_iter().chain([0.0, 1e-30, 3e38, -7.3]) {
+        assert!((bf16::load(bf16::store(value)) - value).abs() <= value.abs() / 256.0, "{value}");
+    }
+}
+
+#[test]
+fn memory_is_that_of_the_rows_and_does_not_grow_with_what_was_forgotten() {
+    let n_features = 320;
+    let mut pool = SamplePool::<f32>::new(n_features).expect("not empty");
+    for step in 0..1000u64 {
+        pool.push(&row(n_features, step)).expect("finite");
+        if pool.n_rows() > 100 {
+            pool.pop_front();
+        }
+    }
+    assert!(pool.n_bytes() <= (100 + 64) * n_features * 4, "{}", pool.n_bytes());
+}
+
+#[test]
+fn square_turned_twice_is_as_before() {
+    let before: Vec<f32> = (0..256).map(|i| i as f32).collect();
+    let mut square = before.clone();
+    flip_square(&mut square, 0, 16, 16);
+    assert!((0..256).all(|i| square[i] == before[i % 16 * 16 + i / 16]));
+    flip_square(&mut square, 0, 16, 16);
+    assert_eq!(square, before);
+}
