@@ -5,7 +5,7 @@
 //! allocated once, and layers past the last tap are not computed. Results are bit-identical for any number of threads; between
 //! instruction sets they differ by rounding: see [`Isa`], of which [`Isa::best`] is taken.
 //!
-//! This is the one folder of the crate with unsafe code: vector instructions, and maps that threads fill together. Each kernel is
+//! Beside two hints to the memory in the forest's `memory.rs` this is the one place of the crate with unsafe code: vector instructions, and maps that threads fill together. Each kernel is
 //! written once over `vector::Vector` and compiled for every instruction set in `isa.rs`.
 #![allow(unsafe_code, reason = "vector instructions need raw addresses; see above")]
 #![deny(clippy::undocumented_unsafe_blocks)]
