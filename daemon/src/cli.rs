@@ -131,7 +131,7 @@ pub struct ServeArgs {
     /// Directory of weights files; may be given again (models.weights_dirs)
     #[arg(long, value_name = "DIR")]
     pub weights_dir: Vec<PathBuf>,
-    /// cpu, or cuda:N in a build for it (models.device)
+    /// cpu, cpu:f32 (not by AMX), or cuda:N in a build for it (models.device)
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
 }
@@ -196,7 +196,7 @@ pub struct FitArgs {
     /// Directory of weights files; may be given again
     #[arg(long, value_name = "DIR", env = "ANOMALYD_MODELS_WEIGHTS_DIRS", value_delimiter = ',')]
     pub weights_dir: Vec<PathBuf>,
-    /// cpu, or cuda:N in a build for it
+    /// cpu, cpu:f32 (not by AMX), or cuda:N in a build for it
     #[arg(long, default_value = "cpu", value_name = "DEVICE", env = "ANOMALYD_MODELS_DEVICE")]
     pub device: String,
 }
@@ -261,7 +261,7 @@ pub struct ClassifyArgs {
     /// Directory of weights files; may be given again
     #[arg(long, value_name = "DIR", env = "ANOMALYD_MODELS_WEIGHTS_DIRS", value_delimiter = ',')]
     pub weights_dir: Vec<PathBuf>,
-    /// cpu, or cuda:N in a build for it
+    /// cpu, cpu:f32 (not by AMX), or cuda:N in a build for it
     #[arg(long, default_value = "cpu", value_name = "DEVICE", env = "ANOMALYD_MODELS_DEVICE")]
     pub device: String,
 }
@@ -281,7 +281,7 @@ pub struct WatchArgs {
     /// Directory of weights files; may be given again (models.weights_dirs)
     #[arg(long, value_name = "DIR")]
     pub weights_dir: Vec<PathBuf>,
-    /// cpu, or cuda:N in a build for it (models.device)
+    /// cpu, cpu:f32 (not by AMX), or cuda:N in a build for it (models.device)
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
 }

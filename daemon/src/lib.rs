@@ -29,4 +29,5 @@ pub mod security;
 pub mod server;
 pub mod sockets;
 pub mod wire;
+mod words;
 pub mod worker;

@@ -61,6 +61,13 @@ pub struct Evidence {
     pub share: f64,
 }
 
+impl Evidence {
+    /// p-value over share: the image's p-value if this kind decides.
+    pub fn weighted(&self) -> f64 {
+        self.p_value / self.share
+    }
+}
+
 /// A verdict with everything that is known about how it came to be.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judgement {
@@ -95,6 +102,13 @@ pub struct FieldFacts {
     pub variable: Option<usize>,
     /// The fraction of values beyond the range that the run's scale is made for: there it is less sensitive.
     pub share_beyond: f64,
+}
+
+impl Judgement {
+    /// The evidence that the p-value comes from; `None` where there is none.
+    pub fn decisive(&self) -> Option<&Evidence> {
+        self.evidence.iter().min_by(|a, b| a.weighted().total_cmp(&b.weighted()))
+    }
 }
 
 #[cfg(test)]

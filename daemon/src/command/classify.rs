@@ -7,7 +7,7 @@ use crate::cli::ClassifyArgs;
 use crate::client::{ClientError, ask, find, new_request_id};
 use crate::config::Surroundings;
 use crate::fault::escaped;
-use crate::judge::in_words;
+use crate::words::in_words;
 use anomalyd_models::Label;
 use anomalyd_models::artefact::Artefact;
 use anomalyd_models::extractor::DeviceChoice;

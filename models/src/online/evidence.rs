@@ -129,51 +129,30 @@ pub(super) fn sum(findings: &[Finding<'_>], rate: f64, side: usize) -> Option<Su
         findings.iter().map(|finding| finding.history.p_value(finding.number)).collect();
     let weights: f64 =
         findings.iter().zip(&p_values).filter(|(_, p)| p.is_some()).map(|(f, _)| f.kind.weight()).sum();
-    let judged: Vec<Judged<'_>> = findings
+    let judged: Vec<(&Finding<'_>, Evidence)> = findings
         .iter()
         .zip(p_values)
-        .filter_map(|(finding, p)| {
-            Some(Judged { finding, p_value: p?, share: finding.kind.weight() / weights })
+        .filter_map(|(finding, p_value)| {
+            let kind = finding.kind;
+            let share = kind.weight() / weights;
+            Some((finding, Evidence { kind: kind.name(), p_value: p_value?, share }))
         })
         .collect();
-    let decisive = judged.iter().min_by(|a, b| a.weighted().total_cmp(&b.weighted()))?;
-    let p_value = decisive.weighted().min(1.0);
+    let least = |(_, a): &(_, Evidence), (_, b): &(_, Evidence)| a.weighted().total_cmp(&b.weighted());
+    let p_value = judged.iter().copied().min_by(least)?.1.weighted().min(1.0);
     // Subtracted from zero, so that p = 1 gives 0 and not -0.
     let verdict = Verdict::by_threshold(0.0 - p_value.log10(), 0.0 - rate.log10());
-    let shown = judged
-        .iter()
-        .filter_map(|judged| Some((judged, judged.finding.seen.as_ref()?)))
-        .min_by(|(a, _), (b, _)| a.weighted().total_cmp(&b.weighted()));
     let (mut region, mut places) = (None, None);
-    if let Some((Judged { finding, share, .. }, (surprise, grid))) = shown {
+    let shown = judged.iter().copied().filter(|(finding, _)| finding.seen.is_some()).min_by(least);
+    if let Some((finding, (surprise, grid), share)) =
+        shown.and_then(|(finding, evidence)| Some((finding, finding.seen.as_ref()?, evidence.share)))
+    {
         region = finding.region();
         let alarm = finding.history.number_at(rate * share)?.exp();
         places = Some(Places::of(&surprise.relative, grid, alarm, side));
     }
-    let evidence = judged
-        .iter()
-        .map(|judged| Evidence {
-            kind: judged.finding.kind.name(),
-            p_value: judged.p_value,
-            share: judged.share,
-        })
-        .collect();
+    let evidence = judged.into_iter().map(|(_, evidence)| evidence).collect();
     Some(Sum { verdict, p_value, evidence, region, places })
-}
-
-/// A finding with its p-value.
-struct Judged<'a> {
-    finding: &'a Finding<'a>,
-    p_value: f64,
-    /// Of the false-alarm rate.
-    share: f64,
-}
-
-impl Judged<'_> {
-    /// What the p-value of the image is if this finding decides.
-    fn weighted(&self) -> f64 {
-        self.p_value / self.share
-    }
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ impl OnlineRun {
     /// A run without images.
     ///
     /// - `preprocess`: applied to every image before it is judged.
-    /// - `weights`, `device`: for an extractor that needs them; only the method `forest` has one.
+    /// - `weights`, `device`: for an extractor that needs them; HOG, the default of both methods, does not.
     ///
     /// # Errors
     ///
