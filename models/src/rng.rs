@@ -32,6 +32,12 @@ impl Rng {
         }
     }
 
+    /// Two generators that go on where this one ends, unrelated to each other: for the two halves of a task, done in any order
+    /// or not at all.
+    pub fn branch(mut self) -> [Self; 2] {
+        [Self::new(self.next_u64()), Self::new(self.next_u64())]
+    }
+
     /// The next 64 bits.
     #[inline]
     pub fn next_u64(&mut self) -> u64 {
@@ -68,6 +74,14 @@ mod tests {
         assert_eq!(first(1, 2), first(1, 2));
         assert_ne!(first(1, 2), first(1, 3));
         assert_ne!(first(1, 2), first(2, 2));
+    }
+
+    #[test]
+    fn branches_differ_and_are_repeatable() {
+        let first = |seed| Rng::new(seed).branch().map(|mut rng| rng.next_u64());
+        assert_eq!(first(1), first(1));
+        let [left, right] = first(1);
+        assert!(left != right && !first(2).contains(&left) && Rng::new(1).next_u64() != left);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //!     forest_timer N_ROWS N_TREES
 //!
 //! A line says what to time: a fit by `rows`, `columns`, from a `pool` or a `pool_bf16` (in f32 and half the memory); to
-//! `append` a row to the pool after its oldest was forgotten; to `score` a row, or a `finite` one (known to be so) that lies in
-//! no cache.
+//! `append` a row to the pool after its oldest was forgotten; to score a row `against` the pool, along its paths alone; to `score` a
+//! row by a fitted forest, or a `finite` one (known to be so) that lies in no cache.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 #[path = "samples/wide.rs"]
@@ -37,7 +37,7 @@ fn main() {
                 column.iter_mut().zip(row).for_each(|(out, &value)| *out = value);
             }
         }
-        if line == "pool" && pool.n_rows() == 0 {
+        if matches!(line.as_str(), "pool" | "against" | "append") && pool.n_rows() == 0 {
             rows.iter().for_each(|row| pool.push(row).unwrap());
         }
         if line == "pool_bf16" && halves.n_rows() == 0 {
@@ -53,6 +53,9 @@ fn main() {
             "pool" => drop(black_box(params.fit_pool(&pool, seed as u64).unwrap())),
             "pool_bf16" => drop(black_box(params.fit_pool(&halves, seed as u64).unwrap())),
             "append" => pool.push(rows[seed % n_rows]).unwrap(),
+            "against" => {
+                black_box(params.score_against_pool(&pool, rows[seed % n_rows], seed as u64).unwrap());
+            }
             "finite" => drop(black_box(forest.score_finite(rows[seed % n_rows]))),
             "score" => drop(black_box(forest.score_row(rows[seed % n_rows]).unwrap())),
             other => panic!("{other}"),

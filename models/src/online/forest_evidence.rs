@@ -27,10 +27,8 @@ const PATCH_SAMPLE: usize = 256;
 ///
 /// Those of the forest.
 pub(super) fn image_score(rows: &[&[f32]], row: &[f32], n_trees: usize, seed: u64) -> Result<f64> {
-    let forest =
-        IsolationForestParams { n_trees, sample_size: None, max_depth: None }.fit_rows(rows, seed)?;
-    let sample = ArrayView2::from_shape((1, row.len()), row).expect("one row of its own length");
-    let score = f64::from(forest.score(sample)?[0]);
+    let forest = IsolationForestParams { n_trees, sample_size: None, max_depth: None };
+    let score = f64::from(forest.score_against_rows(rows, row, seed)?);
     Ok((score / (1.0 - score)).ln())
 }
 

@@ -1,4 +1,5 @@
-//! The paper's rule: a new isolation forest for every image, fitted on all images believed normal before it.
+//! The paper's rule: a new isolation forest for every image, on all images believed normal before it; of each tree only the path is
+//! grown that the image takes.
 
 use super::params::ForestRuleParams;
 use super::pool::Pool;
@@ -7,7 +8,7 @@ use super::sequence::{Opinion, Rule};
 use crate::error::Result;
 use crate::extractor::{DeviceChoice, WeightsStore};
 use crate::rng::Rng;
-use crate::traits::{Detector, FeatureExtractor, ImageShape};
+use crate::traits::{FeatureExtractor, ImageShape};
 use crate::verdict::Verdict;
 use ndarray::{Array3, Axis};
 use std::fmt;
@@ -76,10 +77,8 @@ impl Rule for ForestRule {
                 .collect();
             // By step, not by a count of images: a replay after a rewind then grows the same forest.
             let seed = Rng::derived(self.seed, step as u64).next_u64();
-            let forest = self.params.forest.fit_rows(&rows, seed)?;
-            let sample =
-                ndarray::ArrayView2::from_shape((1, row.len()), &row).expect("one row of its own length");
-            verdict = Verdict::by_threshold(f64::from(forest.score(sample)?[0]), self.params.threshold);
+            let score = self.params.forest.score_against_rows(&rows, &row, seed)?;
+            verdict = Verdict::by_threshold(f64::from(score), self.params.threshold);
         }
         Ok(Opinion { verdict, ..Opinion::unknown(row) })
     }

@@ -1,7 +1,9 @@
 //! Growing isolation trees, several at once on one thread.
 //!
 //! What a node reads is scattered over gigabytes. So the trees take turns: one draws a column and asks for its values, and reads
-//! them when the others have had their turns. A tree depends on its own generator only, whatever trees grow beside it.
+//! them when the others have had their turns. A tree depends on its own generator only, whatever trees grow beside it, and a node on
+//! the one that its parent handed down, whatever was grown elsewhere in the tree: so a tree can be grown for one row alone, along its
+//! path, and that path is the one which the whole tree would have.
 
 use super::nodes::{Node, average_path_length};
 use super::samples::Samples;
@@ -30,6 +32,7 @@ enum Candidates {
 
 /// A node whose split is still to be drawn.
 struct Pending {
+    rng: Rng,
     node_idx: u32,
     /// Its rows are `rows[start..end]` of its tree.
     start: u32,
@@ -51,7 +54,6 @@ impl Pending {
 
 /// A tree that is growing.
 struct Seedling {
-    rng: Rng,
     nodes: Vec<Node>,
     /// Ascending within every node.
     rows: Vec<u32>,
@@ -64,6 +66,8 @@ pub(super) struct Grower<'a, S> {
     samples: &'a S,
     twins: &'a Twins,
     root: Candidates,
+    /// The row whose path is grown; absent: all of a tree.
+    toward: Option<&'a [f32]>,
     sample_size: usize,
     max_depth: u32,
     /// Values of the column drawn last, in the order of the node's rows.
@@ -77,15 +81,16 @@ impl<'a, S: Samples> Grower<'a, S> {
         samples: &'a S,
         twins: &'a Twins,
         varying: Option<&[u32]>,
+        toward: Option<&'a [f32]>,
         sample_size: usize,
         max_depth: u32,
     ) -> Self {
         let root = varying.map_or(Candidates::All, |listed| Candidates::Listed(listed.into()));
         let (values, moved) = (Vec::with_capacity(sample_size), vec![0; sample_size]);
-        Self { samples, twins, root, sample_size, max_depth, values, moved }
+        Self { samples, twins, root, toward, sample_size, max_depth, values, moved }
     }
 
-    /// Grows a tree from each generator; each depends on the samples and its generator alone.
+    /// Grows a tree from each generator, or what is wanted of it; each depends on the samples and its generator alone.
     pub(super) fn grow(&mut self, rngs: impl Iterator<Item = Rng>) -> Vec<Result<Vec<Node>>> {
         let mut seedlings: Vec<Result<Seedling>> = rngs.map(|rng| Ok(self.sow(rng))).collect();
         loop {
@@ -109,6 +114,7 @@ impl<'a, S: Samples> Grower<'a, S> {
     fn sow(&mut self, mut rng: Rng) -> Seedling {
         let rows = self.draw_rows(&mut rng);
         let root = Pending {
+            rng,
             node_idx: 0,
             start: 0,
             end: rows.len() as u32,
@@ -118,7 +124,7 @@ impl<'a, S: Samples> Grower<'a, S> {
             column: 0,
             n_rejected: 0,
         };
-        let mut seedling = Seedling { rng, nodes: vec![Node::leaf(0.0)], rows, pending: Vec::new() };
+        let mut seedling = Seedling { nodes: vec![Node::leaf(0.0)], rows, pending: Vec::new() };
         self.plant(root, &mut seedling);
         self.draw_column(&mut seedling);
         seedling
@@ -166,7 +172,7 @@ impl<'a, S: Samples> Grower<'a, S> {
         let Some(node) = seedling.pending.last_mut() else { return };
         let n_candidates = self.n_candidates(node);
         loop {
-            let drawn = seedling.rng.below(n_candidates);
+            let drawn = node.rng.below(n_candidates);
             node.column = match &node.candidates {
                 Candidates::All => drawn as u32,
                 Candidates::Listed(columns) => columns[drawn],
@@ -189,7 +195,7 @@ impl<'a, S: Samples> Grower<'a, S> {
         self.samples.gather(node.column, rows, &mut self.values);
         let (least, greatest) = self.range(rows, node.column)?;
         if least < greatest {
-            let split = draw_between((least, greatest), &mut seedling.rng);
+            let split = draw_between((least, greatest), &mut node.rng);
             self.split(node, split, seedling);
             return Ok(());
         }
@@ -217,19 +223,28 @@ impl<'a, S: Samples> Grower<'a, S> {
         let left = seedling.nodes.len() as u32;
         seedling.nodes[node.node_idx as usize] = Node { column: node.column, split, left };
         seedling.nodes.extend([Node::leaf(0.0), Node::leaf(0.0)]);
+        let goes_left = self.toward.map(|row| row[node.column as usize] <= split);
+        let [left_rng, right_rng] = node.rng.clone().branch();
         let depth = node.depth + 1;
         let (start, end) = (node.start, node.end);
-        let right = Pending {
-            node_idx: left + 1,
-            start: middle,
-            end,
-            depth,
-            n_rejected: 0,
-            candidates: node.candidates.clone(),
-            ..node
-        };
-        self.plant(right, seedling);
-        self.plant(Pending { node_idx: left, start, end: middle, depth, n_rejected: 0, ..node }, seedling);
+        if goes_left != Some(true) {
+            let right = Pending {
+                rng: right_rng,
+                node_idx: left + 1,
+                start: middle,
+                end,
+                depth,
+                n_rejected: 0,
+                candidates: node.candidates.clone(),
+                ..node
+            };
+            self.plant(right, seedling);
+        }
+        if goes_left != Some(false) {
+            let left =
+                Pending { rng: left_rng, node_idx: left, start, end: middle, depth, n_rejected: 0, ..node };
+            self.plant(left, seedling);
+        }
     }
 
     /// The least and the greatest of the gathered values of `rows`.

@@ -89,6 +89,36 @@ fn forest_is_the_same_for_any_number_of_threads_and_any_layout() {
 }
 
 #[test]
+fn score_along_a_path_is_that_of_the_whole_forest() {
+    let mut samples = sparse(70, 3000, 21);
+    for row in 60..65 {
+        let copy = samples.row(row - 60).to_owned();
+        samples.row_mut(row).assign(&copy);
+        samples[[row, row * 7]] += 1.0;
+    }
+    let apart: Vec<Vec<f32>> = samples.rows().into_iter().map(|row| row.to_vec()).collect();
+    let rows: Vec<&[f32]> = apart.iter().map(Vec::as_slice).collect();
+    let mut pool = SamplePool::<f32>::new(3000).expect("not empty");
+    rows[..65].iter().for_each(|row| pool.push(row).expect("finite"));
+    for params in
+        [params(40), IsolationForestParams { sample_size: Some(16), max_depth: Some(9), ..params(11) }]
+    {
+        let forest = params.fit_rows(&rows[..65], 3).expect("fits");
+        for row in &rows {
+            let whole = forest.score_row(row).expect("scores");
+            assert_eq!(params.score_against_rows(&rows[..65], row, 3).expect("scores"), whole);
+            assert_eq!(in_pool(2, || params.score_against_pool(&pool, row, 3)).expect("scores"), whole);
+        }
+    }
+    let mut odd = apart[69].clone();
+    odd[2999] = f32::NAN;
+    assert_eq!(params(1).score_against_pool(&pool, &odd, 3).expect("a finding"), f32::INFINITY);
+    assert!(matches!(params(1).score_against_pool(&pool, &odd[1..], 3), Err(Error::Shape { .. })));
+    assert!(matches!(params(0).score_against_pool(&pool, &odd, 3), Err(Error::Parameter { .. })));
+    assert!(params(1).score_against_rows(&[rows[0]], rows[1], 3).is_err(), "one row is no sample");
+}
+
+#[test]
 fn rows_in_halves_score_nearly_as_rows_in_full() {
     let samples = sparse(80, 400, 12);
     let mut pool = SamplePool::<half::bf16>::new(400).expect("not empty");
