@@ -166,15 +166,33 @@ pub struct FitArgs {
     /// Side of the boxes of pixels that are averaged into one
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub reduce: usize,
-    /// Principal components kept; default: the forest sees all features
+    /// Principal components kept; default: the detector sees all features
     #[arg(long, value_name = "N")]
     pub components: Option<usize>,
-    /// Trees of the isolation forest
+    /// isolation-forest, extended-forest (splits look at several features) or one-class-svm
+    #[arg(long, default_value = "isolation-forest", value_name = "NAME")]
+    pub detector: String,
+    /// Trees of a forest; default: 1000
     #[arg(long, value_name = "N")]
     pub trees: Option<usize>,
     /// Images that each tree is grown on; default: all
     #[arg(long, value_name = "N")]
     pub sample_size: Option<usize>,
+    /// Most splits on a path of a tree; default: log2 of the images that it is grown on, rounded up
+    #[arg(long, value_name = "N")]
+    pub max_depth: Option<u32>,
+    /// Features that a split of the extended forest looks at; default: 3
+    #[arg(long, value_name = "N")]
+    pub split_columns: Option<usize>,
+    /// For one-class-svm: at most this share of the images of the fit lies outside of its border, above 0 and at most 1; default: 0.01
+    #[arg(long, value_name = "FRACTION")]
+    pub nu: Option<f64>,
+    /// For one-class-svm: how fast its kernel falls off, a number, scale (default: one over the variance of all features together) or auto
+    #[arg(long, value_name = "GAMMA")]
+    pub gamma: Option<String>,
+    /// For one-class-svm: rbf (default) or linear
+    #[arg(long, value_name = "NAME")]
+    pub kernel: Option<String>,
     /// Do not bring features to mean 0 and standard deviation 1
     #[arg(long)]
     pub no_scale: bool,
@@ -187,7 +205,7 @@ pub struct FitArgs {
     /// Instead of holding out: the fraction of the images of the fit above the threshold, as scikit-learn does
     #[arg(long, value_name = "FRACTION", conflicts_with_all = ["false_alarm_rate", "hold_out_every"])]
     pub contamination: Option<f64>,
-    /// Instead of calibrating: this threshold
+    /// Instead of calibrating: this threshold; 0.5 for forests and 0 for one-class-svm are scikit-learn's own
     #[arg(long, value_name = "SCORE", conflicts_with_all = ["false_alarm_rate", "hold_out_every", "contamination"])]
     pub threshold: Option<f32>,
     /// Seed of all random choices

@@ -51,7 +51,7 @@ pub struct ModelSummary {
     pub name: String,
     /// `hog` or `resnet50`.
     pub extractor: &'static str,
-    /// `isolation_forest`.
+    /// `isolation_forest`, `extended_forest` or `one_class_svm`.
     pub detector: &'static str,
     /// The artefact's sum.
     pub sha256: String,
@@ -104,7 +104,7 @@ impl ModelsStore {
                 ExtractorParams::Hog(_) => "hog",
                 ExtractorParams::ResNet50(_) => "resnet50",
             },
-            detector: "isolation_forest",
+            detector: model.pipeline().params().detector.name(),
             sha256: model.sha256().to_owned(),
             threshold: model.pipeline().threshold().value(),
         };
@@ -200,7 +200,7 @@ fn load(
 mod tests {
     use super::*;
     use anomalyd_models::calibration::CalibrationParams;
-    use anomalyd_models::detector::IsolationForestParams;
+    use anomalyd_models::detector::{DetectorParams, IsolationForestParams};
     use anomalyd_models::image::Decoded;
     use anomalyd_models::pipeline::PipelineParams;
     use ndarray::Array3;
@@ -208,7 +208,10 @@ mod tests {
     fn fit(dir: &Path, seed: u64) {
         let params = PipelineParams {
             seed,
-            forest: IsolationForestParams { n_trees: 5, ..IsolationForestParams::default() },
+            detector: DetectorParams::IsolationForest(IsolationForestParams {
+                n_trees: 5,
+                ..Default::default()
+            }),
             calibration: CalibrationParams::Fixed { value: 0.5 },
             ..PipelineParams::default()
         };

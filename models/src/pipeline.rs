@@ -1,7 +1,7 @@
-//! From an image to a verdict: preprocessing, extractor, scaler, projection, forest, threshold.
+//! From an image to a verdict: preprocessing, extractor, scaler, projection, detector, threshold.
 
 use crate::calibration::{CalibrationParams, Threshold};
-use crate::detector::{IsolationForest, IsolationForestParams};
+use crate::detector::{DetectorParams, FittedDetector};
 use crate::extractor::{DeviceChoice, ExtractorParams, WeightsStore};
 use crate::finite::first_not_finite;
 use crate::image::{Decoded, Preprocess};
@@ -22,14 +22,14 @@ pub struct PipelineParams {
     pub seed: u64,
     /// Whether features are brought to mean 0 and standard deviation 1.
     pub scale: bool,
-    /// Principal components kept, 1 to one less than the images of the fit; absent: the forest sees all features.
+    /// Principal components kept, 1 to one less than the images of the fit; absent: the detector sees all features.
     pub n_components: Option<usize>,
     /// Crop, colour and reduction of images.
     pub preprocess: Preprocess,
     /// From images to features.
     pub extractor: ExtractorParams,
-    /// The detector.
-    pub forest: IsolationForestParams,
+    /// What scores the features.
+    pub detector: DetectorParams,
     /// How the threshold is found.
     pub calibration: CalibrationParams,
 }
@@ -42,7 +42,7 @@ impl Default for PipelineParams {
             n_components: None,
             preprocess: Preprocess::default(),
             extractor: ExtractorParams::default(),
-            forest: IsolationForestParams::default(),
+            detector: DetectorParams::default(),
             calibration: CalibrationParams::default(),
         }
     }
@@ -62,7 +62,7 @@ impl PipelineParams {
                 expected: "at least 1; leave it out to keep all features".into(),
             });
         }
-        self.forest.check()?;
+        self.detector.check()?;
         self.calibration.check()
     }
 }
@@ -77,7 +77,7 @@ pub enum Stage {
     Scale,
     /// Finding principal components.
     Project,
-    /// Growing trees.
+    /// Growing trees, or finding support vectors.
     Fit,
     /// Finding the threshold.
     Calibrate,
@@ -136,7 +136,7 @@ pub struct Pipeline {
     pub(crate) extractor: Arc<dyn FeatureExtractor>,
     pub(crate) scaler: Option<Scaler>,
     pub(crate) pca: Option<Pca>,
-    pub(crate) forest: IsolationForest,
+    pub(crate) detector: FittedDetector,
     pub(crate) threshold: Threshold,
 }
 
@@ -219,8 +219,8 @@ impl Pipeline {
         };
         let images = FitImages { n_images, n_fitted: features.fitted.len(), file_size };
         let weights = WeightsUsed::find(&params.extractor, weights)?;
-        let (scaler, pca, forest, threshold) = fit_features(params, features, progress)?;
-        Ok(Self { params: params.clone(), images, weights, extractor, scaler, pca, forest, threshold })
+        let (scaler, pca, detector, threshold) = fit_features(params, features, progress)?;
+        Ok(Self { params: params.clone(), images, weights, extractor, scaler, pca, detector, threshold })
     }
 
     /// Judges one image; `p_value` is there if the threshold was calibrated on images kept out of the fit.
@@ -256,8 +256,8 @@ impl Pipeline {
             scaler.scale_row(&mut row)?;
         }
         match &self.pca {
-            Some(pca) => self.forest.score_row(&project(pca, &[row])[0]),
-            None => self.forest.score_row(&row),
+            Some(pca) => self.detector.score_row(&project(pca, &[row])[0]),
+            None => self.detector.score_row(&row),
         }
     }
 
@@ -292,8 +292,8 @@ impl Pipeline {
     }
 
     /// The detector.
-    pub fn forest(&self) -> &IsolationForest {
-        &self.forest
+    pub fn detector(&self) -> &FittedDetector {
+        &self.detector
     }
 
     /// The threshold.
@@ -318,7 +318,7 @@ impl Pipeline {
         if let Some(pca) = &self.pca {
             next("principal components", pca.n_inputs(), pca.n_outputs())?;
         }
-        next("isolation forest", self.forest.n_features(), 1)
+        next("detector", self.detector.n_features(), 1)
     }
 }
 
@@ -380,7 +380,7 @@ fn project(pca: &Pca, rows: &[Vec<f32>]) -> Vec<Vec<f32>> {
     pca.project(&slices(rows)).rows().into_iter().map(|row| row.to_vec()).collect()
 }
 
-type Fitted = (Option<Scaler>, Option<Pca>, IsolationForest, Threshold);
+type Fitted = (Option<Scaler>, Option<Pca>, FittedDetector, Threshold);
 
 /// Fits everything after the extractor.
 fn fit_features(
@@ -408,11 +408,11 @@ fn fit_features(
             Ok(pca)
         })?);
     }
-    let forest =
-        stage(Stage::Fit, progress, || params.forest.fit_rows(&slices(&features.fitted), params.seed))?;
+    let detector =
+        stage(Stage::Fit, progress, || params.detector.fit_rows(&slices(&features.fitted), params.seed))?;
     let threshold = stage(Stage::Calibrate, progress, || {
         let scores = |rows: &[Vec<f32>]| {
-            rows.par_iter().map(|row| forest.score_row(row)).collect::<Result<Vec<f32>>>()
+            rows.par_iter().map(|row| detector.score_row(row)).collect::<Result<Vec<f32>>>()
         };
         match params.calibration {
             CalibrationParams::HeldOut { false_alarm_rate, .. } => {
@@ -424,7 +424,7 @@ fn fit_features(
             CalibrationParams::Fixed { value } => Threshold::fixed(value),
         }
     })?;
-    Ok((scaler, pca, forest, threshold))
+    Ok((scaler, pca, detector, threshold))
 }
 
 /// Reports the beginning and the end of a stage.

@@ -14,8 +14,10 @@ fn fit(directory: &Path, name: &str, settings: &[&str]) -> PathBuf {
     }
     // `models` is not there yet: fit makes it.
     let artefact = directory.join("models").join(name);
-    let mut arguments =
-        vec!["fit", images.to_str().unwrap(), "--output", artefact.to_str().unwrap(), "--trees", "50"];
+    let mut arguments = vec!["fit", images.to_str().unwrap(), "--output", artefact.to_str().unwrap()];
+    if !settings.contains(&"one-class-svm") {
+        arguments.extend(["--trees", "50"]);
+    }
     arguments.extend(["--false-alarm-rate", "0.1", "--hold-out-every", "4"]);
     arguments.extend(settings);
     let fitted = command(&arguments).output().unwrap();
@@ -30,11 +32,51 @@ fn settings(directory: &Path) -> String {
 }
 
 #[test]
-fn fitted_model_judges_alike_in_a_daemon_and_without_one() {
+fn fitted_forest_judges_alike_in_a_daemon_and_without_one() {
+    assert_judges_alike("isolation_forest", &[]);
+}
+
+#[test]
+fn fitted_extended_forest_judges_alike_in_a_daemon_and_without_one() {
+    let settings = ["--detector", "extended-forest", "--split-columns", "2", "--max-depth", "9"];
+    assert_judges_alike("extended_forest", &settings);
+}
+
+#[test]
+fn fitted_one_class_svm_on_components_judges_alike_in_a_daemon_and_without_one() {
+    let settings = ["--components", "20", "--detector", "one-class-svm", "--nu", "0.01", "--gamma", "0.001"];
+    assert_judges_alike("one_class_svm", &settings);
+}
+
+#[test]
+fn settings_that_a_detector_cannot_use_are_refused_before_an_image_is_read() {
     let directory = directory();
-    let artefact = fit(directory.path(), "pattern", &[]);
+    let output = directory.path().join("model");
+    for (settings, wanted) in [
+        (&["--detector", "svm"][..], "expected isolation-forest, extended-forest or one-class-svm"),
+        (&["--detector", "one-class-svm", "--trees", "9"], "--trees is for --detector isolation-forest or"),
+        (&["--nu", "0.1"], "--nu is for --detector one-class-svm, not for isolation-forest"),
+        (&["--split-columns", "2"], "--split-columns is for --detector extended-forest"),
+        (&["--detector", "extended-forest", "--split-columns", "0"], "n_columns is 0, expected 1 to 1000"),
+        (&["--detector", "one-class-svm", "--nu", "1.5"], "nu is 1.5, expected more than 0 and at most 1"),
+        (&["--detector", "one-class-svm", "--gamma", "wide"], "gamma is \"wide\", expected a finite number"),
+        (&["--detector", "one-class-svm", "--kernel", "poly"], "kernel is \"poly\", expected rbf or linear"),
+    ] {
+        let mut arguments = vec!["fit", "/nonexistent/images", "--output", output.to_str().unwrap()];
+        arguments.extend(settings);
+        let fitted = command(&arguments).output().unwrap();
+        let said = String::from_utf8(fitted.stderr).unwrap();
+        assert_eq!(fitted.status.code(), Some(2), "{said}");
+        assert!(said.contains(wanted), "{said}");
+    }
+}
+
+/// Fits, serves and judges a normal image and an odd one.
+fn assert_judges_alike(detector: &str, settings_of_fit: &[&str]) {
+    let directory = directory();
+    let artefact = fit(directory.path(), "pattern", settings_of_fit);
     let daemon = Daemon::start(directory.path(), &settings(directory.path()));
-    let normal = daemon.images().join("frame_7.ppm");
+    let normal = daemon.images().join("frame_8.ppm");
     let odd = daemon.images().join("odd.ppm");
     fs::write(
         &odd,
@@ -68,7 +110,7 @@ fn fitted_model_judges_alike_in_a_daemon_and_without_one() {
     let models = daemon.control("MODELS").detail["models"].clone();
     assert_eq!(
         (&models[0]["name"], &models[0]["extractor"], &models[0]["detector"]),
-        (&"pattern".into(), &"hog".into(), &"isolation_forest".into())
+        (&"pattern".into(), &"hog".into(), &detector.into())
     );
 }
 

@@ -9,7 +9,9 @@ use crate::instance::unix_seconds;
 use anomalyd_models::Error;
 use anomalyd_models::artefact::Artefact;
 use anomalyd_models::calibration::CalibrationParams;
-use anomalyd_models::detector::IsolationForestParams;
+use anomalyd_models::detector::{
+    DetectorParams, ExtendedForestParams, IsolationForestParams, OneClassSvmParams,
+};
 use anomalyd_models::extractor::{DeviceChoice, ExtractorParams, HogParams, ResNet50Params, Tap};
 use anomalyd_models::image::{Colour, Crop, Decoded, Limits, Preprocess, decode};
 use anomalyd_models::pipeline::{Pipeline, PipelineParams, Progress, Stage};
@@ -61,12 +63,12 @@ pub(super) fn run(args: &FitArgs) -> anyhow::Result<Exit> {
     say(format_args!("artefact   {}", args.output.display()));
     say(format_args!("sha256     {}", manifest.sha256));
     say(format_args!(
-        "images     {} of {} x {} pixels, the forest fitted on {}",
+        "images     {} of {} x {} pixels, the detector fitted on {}",
         images.n_images, images.file_size[0], images.file_size[1], images.n_fitted
     ));
     let [channels, rows, columns] = manifest.feature_shape;
     say(format_args!(
-        "features   {channels} x {rows} x {columns}, {} seen by the forest",
+        "features   {channels} x {rows} x {columns}, {} seen by the detector",
         manifest.n_detector_features
     ));
     if let Some(weights) = pipeline.weights() {
@@ -144,15 +146,55 @@ fn params(args: &FitArgs) -> anyhow::Result<PipelineParams> {
         n_components: args.components.filter(|n| *n > 0),
         preprocess: Preprocess { crop: crop(&args.crop)?, colour, reduce: args.reduce },
         extractor,
-        forest: IsolationForestParams {
-            n_trees: args.trees.unwrap_or(defaults.forest.n_trees),
-            sample_size: args.sample_size,
-            ..defaults.forest
-        },
+        detector: detector(args)?,
         calibration,
     };
     params.check()?;
     Ok(params)
+}
+
+/// Refuses what the chosen detector has no use for, so that nobody believes it to have an effect.
+fn detector(args: &FitArgs) -> anyhow::Result<DetectorParams> {
+    let given = |wanted: &str, flags: &[(&str, bool)]| match flags.iter().find(|(_, given)| *given) {
+        Some((flag, _)) => bail!("{flag} is for --detector {wanted}, not for {}", args.detector),
+        None => Ok(()),
+    };
+    let of_forests = [
+        ("--trees", args.trees.is_some()),
+        ("--sample-size", args.sample_size.is_some()),
+        ("--max-depth", args.max_depth.is_some()),
+    ];
+    let of_extended = [("--split-columns", args.split_columns.is_some())];
+    let of_svm =
+        [("--nu", args.nu.is_some()), ("--gamma", args.gamma.is_some()), ("--kernel", args.kernel.is_some())];
+    let forest = IsolationForestParams::default();
+    let n_trees = args.trees.unwrap_or(forest.n_trees);
+    let (sample_size, max_depth) = (args.sample_size, args.max_depth);
+    match args.detector.as_str() {
+        "isolation-forest" => {
+            given("one-class-svm", &of_svm)?;
+            given("extended-forest", &of_extended)?;
+            Ok(DetectorParams::IsolationForest(IsolationForestParams { n_trees, sample_size, max_depth }))
+        }
+        "extended-forest" => {
+            given("one-class-svm", &of_svm)?;
+            let n_columns = args.split_columns.unwrap_or(ExtendedForestParams::default().n_columns);
+            let params = ExtendedForestParams { n_columns, n_trees, sample_size, max_depth };
+            Ok(DetectorParams::ExtendedForest(params))
+        }
+        "one-class-svm" => {
+            given("isolation-forest or extended-forest", &of_forests)?;
+            given("extended-forest", &of_extended)?;
+            let defaults = OneClassSvmParams::default();
+            Ok(DetectorParams::OneClassSvm(OneClassSvmParams {
+                nu: args.nu.unwrap_or(defaults.nu),
+                gamma: args.gamma.as_ref().map_or(Ok(defaults.gamma), |gamma| gamma.parse())?,
+                kernel: args.kernel.as_ref().map_or(Ok(defaults.kernel), |kernel| kernel.parse())?,
+                ..defaults
+            }))
+        }
+        other => bail!("--detector {other}: expected isolation-forest, extended-forest or one-class-svm"),
+    }
 }
 
 /// `none`, `paper` or `FIRST_ROW:LAST_ROW,FIRST_COLUMN:LAST_COLUMN`.
@@ -181,7 +223,7 @@ fn name_of(stage: Stage) -> &'static str {
         Stage::Extract => "features of images",
         Stage::Scale => "means and deviations",
         Stage::Project => "principal components",
-        Stage::Fit => "forest",
+        Stage::Fit => "detector",
         Stage::Calibrate => "threshold",
         _ => "fitting",
     }

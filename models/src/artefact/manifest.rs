@@ -11,7 +11,7 @@ use std::io::Read;
 use std::path::Path;
 
 /// The version of the format; another is refused.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 const FORMAT: &str = "anomalyd-artefact";
 /// A manifest has a few kilobytes; a larger file is not read.
 const MAX_BYTES: u64 = 1 << 20;
@@ -39,8 +39,8 @@ pub struct Manifest {
     pub feature_shape: [usize; 3],
     /// Features that the detector sees.
     pub n_detector_features: usize,
-    /// Rows that each tree was grown on.
-    pub forest_sample_size: usize,
+    /// Rows that each tree was grown on; `None` for a detector without trees.
+    pub forest_sample_size: Option<usize>,
     /// The weights of the extractor, if it has any.
     pub weights: Option<WeightsUsed>,
     /// The file of arrays.
@@ -101,8 +101,8 @@ impl Manifest {
             images: pipeline.images,
             image_shape: pipeline.extractor.image_shape(),
             feature_shape: pipeline.extractor.feature_shape(),
-            n_detector_features: pipeline.forest.n_features(),
-            forest_sample_size: pipeline.forest.sample_size(),
+            n_detector_features: pipeline.detector.n_features(),
+            forest_sample_size: super::detector::sample_size(&pipeline.detector),
             weights: pipeline.weights.clone(),
             arrays_file,
             arrays,

@@ -6,6 +6,7 @@
 //! someone who rewrites them.
 
 mod arrays;
+mod detector;
 mod error;
 mod manifest;
 
@@ -14,7 +15,6 @@ pub use manifest::{ArrayRecord, ArraysFile, FORMAT_VERSION, Manifest};
 
 use crate::Result;
 use crate::calibration::Threshold;
-use crate::detector::isolation_forest::{ForestArrays, IsolationForest};
 use crate::extractor::{DeviceChoice, WeightsStore};
 use crate::pipeline::{Pipeline, WeightsUsed};
 use crate::transform::{Pca, Scaler};
@@ -112,7 +112,7 @@ impl Artefact {
         let pipeline = Pipeline {
             scaler: load_scaler(&manifest, &mut loaded, &path)?,
             pca: load_pca(&manifest, &mut loaded, &path)?,
-            forest: load_forest(&manifest, &mut loaded, &path)?,
+            detector: detector::load(&manifest, &mut loaded, &path)?,
             threshold: load_threshold(&manifest, &mut loaded, &path)?,
             params: manifest.params.clone(),
             images: manifest.images,
@@ -152,10 +152,9 @@ fn write(pipeline: &Pipeline, dir: &Path, created: Option<String>) -> Result<Man
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(dir, error)),
         _ => fs::create_dir(dir).map_err(|error| io(dir, error))?,
     }
-    let forest = pipeline.forest.to_arrays();
     let path = dir.join(ARRAYS_FILE);
     let (arrays_file, records) =
-        arrays::write(&path, &arrays_of(pipeline, &forest)).map_err(|error| io(&path, error))?;
+        arrays::write(&path, &arrays_of(pipeline)).map_err(|error| io(&path, error))?;
     let manifest = Manifest::new(pipeline, created, arrays_file, records);
     let path = dir.join(MANIFEST_FILE);
     let save = |text: &str| {
@@ -169,7 +168,7 @@ fn write(pipeline: &Pipeline, dir: &Path, created: Option<String>) -> Result<Man
     Ok(manifest)
 }
 
-fn arrays_of<'a>(pipeline: &'a Pipeline, forest: &'a ForestArrays) -> Vec<Array<'a>> {
+fn arrays_of(pipeline: &Pipeline) -> Vec<Array<'_>> {
     let mut arrays = Vec::new();
     let mut add = |name, values| arrays.push(Array::flat(name, values));
     if let Some(scaler) = &pipeline.scaler {
@@ -181,12 +180,9 @@ fn arrays_of<'a>(pipeline: &'a Pipeline, forest: &'a ForestArrays) -> Vec<Array<
         add("pca.explained_variance", Values::F64(pca.explained_variance().into()));
         add("pca.total_variance", Values::F64(vec![pca.total_variance()].into()));
     }
-    add("forest.tree_starts", Values::U32(forest.tree_starts.as_slice().into()));
-    add("forest.columns", Values::U32(forest.columns.as_slice().into()));
-    add("forest.splits", Values::F32(forest.splits.as_slice().into()));
-    add("forest.lefts", Values::U32(forest.lefts.as_slice().into()));
     add("threshold.value", Values::F32(vec![pipeline.threshold.value()].into()));
     add("threshold.scores", Values::F32(pipeline.threshold.scores().into()));
+    arrays.extend(detector::arrays_of(&pipeline.detector));
     if let Some(pca) = &pipeline.pca {
         let components = pca.components();
         let values = components.as_slice().expect("components are kept in the standard layout");
@@ -221,28 +217,6 @@ fn load_pca(manifest: &Manifest, loaded: &mut Loaded, path: &Path) -> Result<Opt
     };
     let pca = Pca::from_parts(mean, components, variance, total);
     pca.map(Some).map_err(|error| ArtefactError::corrupt(path, error))
-}
-
-fn load_forest(
-    manifest: &Manifest,
-    loaded: &mut Loaded,
-    path: &Path,
-) -> Result<IsolationForest, ArtefactError> {
-    let arrays = ForestArrays {
-        tree_starts: loaded.u32s("forest.tree_starts", path)?,
-        columns: loaded.u32s("forest.columns", path)?,
-        splits: loaded.f32s("forest.splits", path)?,
-        lefts: loaded.u32s("forest.lefts", path)?,
-    };
-    let forest =
-        IsolationForest::from_arrays(&arrays, manifest.n_detector_features, manifest.forest_sample_size)
-            .map_err(|error| ArtefactError::corrupt(path, error))?;
-    if forest.n_trees() != manifest.params.forest.n_trees {
-        let message =
-            format!("{} trees, {} in the manifest", forest.n_trees(), manifest.params.forest.n_trees);
-        return Err(ArtefactError::corrupt(path, message));
-    }
-    Ok(forest)
 }
 
 fn load_threshold(manifest: &Manifest, loaded: &mut Loaded, path: &Path) -> Result<Threshold, ArtefactError> {

@@ -1,5 +1,7 @@
 use super::*;
 use crate::Error;
+use crate::detector::one_class_svm::KernelKind;
+use crate::detector::{DetectorParams, ExtendedForestParams, OneClassSvmParams};
 use crate::extractor::sha256_of;
 use crate::pipeline::PipelineParams;
 use crate::pipeline::tests::{fit, params, picture};
@@ -7,6 +9,14 @@ use tempfile::TempDir;
 
 fn params_with_components() -> PipelineParams {
     PipelineParams { n_components: Some(6), ..params() }
+}
+
+fn extended_forest() -> DetectorParams {
+    DetectorParams::ExtendedForest(ExtendedForestParams { n_trees: 20, ..Default::default() })
+}
+
+fn svm(kernel: KernelKind) -> DetectorParams {
+    DetectorParams::OneClassSvm(OneClassSvmParams { nu: 0.2, kernel, ..Default::default() })
 }
 
 /// A saved artefact; its directory goes with the first value.
@@ -59,6 +69,9 @@ fn loaded_artefact_gives_the_same_scores_bit_for_bit() {
     for params in [
         params(),
         params_with_components(),
+        PipelineParams { detector: extended_forest(), ..params() },
+        PipelineParams { detector: svm(KernelKind::Rbf), ..params_with_components() },
+        PipelineParams { detector: svm(KernelKind::Linear), ..params() },
         PipelineParams { scale: false, ..params() },
         PipelineParams {
             calibration: crate::calibration::CalibrationParams::Contamination { contamination: 0.13 },
@@ -76,6 +89,7 @@ fn loaded_artefact_gives_the_same_scores_bit_for_bit() {
             let wanted = artefact.pipeline().judge(&image).expect("judges");
             assert_eq!(again.pipeline().judge(&image).expect("judges"), wanted);
         }
+        assert_eq!(again.pipeline().detector(), artefact.pipeline().detector());
         assert_eq!(again.pipeline().pca(), artefact.pipeline().pca());
         assert_eq!(again.pipeline().threshold(), artefact.pipeline().threshold());
     }
@@ -89,7 +103,7 @@ fn manifest_tells_every_parameter_and_the_arrays_are_plain_safetensors() {
     assert_eq!(manifest["format_version"], FORMAT_VERSION);
     assert_eq!(manifest["created"], "2026-01-02T03:04:05Z");
     assert_eq!(manifest["params"]["seed"], 3);
-    assert_eq!(manifest["params"]["forest"]["n_trees"], 60);
+    assert_eq!(manifest["params"]["detector"]["n_trees"], 60);
     assert_eq!(manifest["images"]["n_images"], 40);
     assert_eq!(manifest["images"]["file_size"], serde_json::json!([48, 60]));
     assert_eq!(manifest["weights"], serde_json::Value::Null);
@@ -172,10 +186,10 @@ fn flipped_bit_anywhere_is_refused() {
 #[test]
 fn another_version_or_format_is_refused_by_name() {
     let (_place, dir, _) = saved();
-    rewrite_manifest(&dir, |manifest| manifest["format_version"] = 2.into());
+    rewrite_manifest(&dir, |manifest| manifest["format_version"] = 1.into());
     let (kind, text) = refused(&dir);
     assert_eq!(kind, ArtefactErrorKind::Version);
-    assert!(text.contains("format version 2, this program reads 1"), "{text}");
+    assert!(text.contains("format version 1, this program reads 2"), "{text}");
     rewrite_manifest(&dir, |manifest| manifest["format"] = "other".into());
     assert_eq!(refused(&dir).0, ArtefactErrorKind::Corrupt);
 }
@@ -183,10 +197,12 @@ fn another_version_or_format_is_refused_by_name() {
 #[test]
 fn changed_parameters_are_refused_even_with_the_sum_made_right() {
     type Change = fn(&mut serde_json::Value);
-    let changes: [(&str, Change); 9] = [
+    let changes: [(&str, Change); 11] = [
         ("unknown key", |m| m["params"]["colour"] = 1.into()),
-        ("parameter outside its range", |m| m["params"]["forest"]["n_trees"] = 0.into()),
-        ("another number of trees", |m| m["params"]["forest"]["n_trees"] = 61.into()),
+        ("parameter outside its range", |m| m["params"]["detector"]["n_trees"] = 0.into()),
+        ("another number of trees", |m| m["params"]["detector"]["n_trees"] = 61.into()),
+        ("another detector", |m| m["params"]["detector"] = serde_json::json!({"name": "one_class_svm"})),
+        ("trees without rows", |m| m["forest_sample_size"] = serde_json::Value::Null),
         ("more features than the projection gives", |m| m["n_detector_features"] = 7.into()),
         ("no scaler, but its arrays", |m| m["params"]["scale"] = false.into()),
         ("a threshold its scores do not give", |m| {

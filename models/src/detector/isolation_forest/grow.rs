@@ -8,6 +8,7 @@
 use super::nodes::{Node, average_path_length};
 use super::samples::Samples;
 use super::twins::{Twins, not_finite, varies};
+use super::weighted::draw_rows;
 use crate::Result;
 use crate::finite::overflow_of;
 use crate::rng::Rng;
@@ -69,6 +70,8 @@ pub(super) struct Grower<'a, S> {
     /// The row whose path is grown; absent: all of a tree.
     toward: Option<&'a [f32]>,
     sample_size: usize,
+    /// How likely each row is drawn; `None`: all alike.
+    weights: Option<&'a [f64]>,
     max_depth: u32,
     /// Values of the column drawn last, in the order of the node's rows.
     values: Vec<f32>,
@@ -83,11 +86,12 @@ impl<'a, S: Samples> Grower<'a, S> {
         varying: Option<&[u32]>,
         toward: Option<&'a [f32]>,
         sample_size: usize,
+        weights: Option<&'a [f64]>,
         max_depth: u32,
     ) -> Self {
         let root = varying.map_or(Candidates::All, |listed| Candidates::Listed(listed.into()));
         let (values, moved) = (Vec::with_capacity(sample_size), vec![0; sample_size]);
-        Self { samples, twins, root, toward, sample_size, max_depth, values, moved }
+        Self { samples, twins, root, toward, sample_size, weights, max_depth, values, moved }
     }
 
     /// Grows a tree from each generator, or what is wanted of it; each depends on the samples and its generator alone.
@@ -112,7 +116,7 @@ impl<'a, S: Samples> Grower<'a, S> {
     }
 
     fn sow(&mut self, mut rng: Rng) -> Seedling {
-        let rows = self.draw_rows(&mut rng);
+        let rows = draw_rows(self.samples.n_rows(), self.sample_size, self.weights, &mut rng);
         let root = Pending {
             rng,
             node_idx: 0,
@@ -128,20 +132,6 @@ impl<'a, S: Samples> Grower<'a, S> {
         self.plant(root, &mut seedling);
         self.draw_column(&mut seedling);
         seedling
-    }
-
-    /// Draws the rows of a tree without replacement (the first steps of a Fisher-Yates shuffle), ascending.
-    fn draw_rows(&self, rng: &mut Rng) -> Vec<u32> {
-        let n_rows = self.samples.n_rows();
-        let mut rows: Vec<u32> = (0..n_rows as u32).collect();
-        if self.sample_size < n_rows {
-            for i in 0..self.sample_size {
-                rows.swap(i, i + rng.below(n_rows - i));
-            }
-            rows.truncate(self.sample_size);
-            rows.sort_unstable();
-        }
-        rows
     }
 
     /// Makes a node a leaf, or the next to be drawn for.

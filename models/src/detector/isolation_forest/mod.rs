@@ -4,14 +4,19 @@
 //! all columns, so the time of a fit does not grow with their number.
 
 mod grow;
+mod importance;
 mod memory;
 mod nodes;
+mod oblique;
 mod pool;
 mod samples;
 mod stored;
 mod twins;
+mod weighted;
 
+pub use importance::Importances;
 pub use nodes::{ForestArrays, average_path_length};
+pub use oblique::{ExtendedForest, ExtendedForestArrays, ExtendedForestParams};
 pub use pool::SamplePool;
 pub use stored::Stored;
 
@@ -93,7 +98,22 @@ impl IsolationForestParams {
     /// - [`Error::Parameter`] as in [`check`](Self::check).
     pub fn fit_rows(&self, rows: &[&[f32]], seed: u64) -> Result<IsolationForest> {
         check_lengths(rows)?;
-        self.fit_samples(&Rows(rows), None, seed)
+        self.fit_samples(&Rows(rows), None, None, seed)
+    }
+
+    /// Fits on rows that lie apart in memory, each the likelier drawn for a tree, the greater its weight: one row after the other, in
+    /// proportion to the weights of those left. That is what scikit-learn's `sample_weight` does since 1.8, and isotree's
+    /// `sample_weights` with `weight_as_sample_prob`.
+    ///
+    /// - `weights`: `[n]`, at least 0. Only ratios matter, and only where `sample_size` leaves rows out: a tree of all rows has no choice.
+    ///
+    /// # Errors
+    ///
+    /// As in [`fit_rows`](Self::fit_rows); [`Error::Shape`] for another number of weights than rows; [`Error::Parameter`] for a weight
+    /// that is negative or not finite, and for fewer above 0 than a tree has rows.
+    pub fn fit_weighted(&self, rows: &[&[f32]], weights: &[f64], seed: u64) -> Result<IsolationForest> {
+        check_lengths(rows)?;
+        self.fit_samples(&Rows(rows), Some(weights), None, seed)
     }
 
     /// Fits on the rows of a pool; the same forest as [`Fit::fit`] gives on the same values.
@@ -102,7 +122,7 @@ impl IsolationForestParams {
     ///
     /// [`Error::TooFewSamples`] for fewer than 2 rows; [`Error::Parameter`] as in [`check`](Self::check).
     pub fn fit_pool<E: Stored>(&self, samples: &SamplePool<E>, seed: u64) -> Result<IsolationForest> {
-        self.fit_samples(&samples.prepared_view(), None, seed)
+        self.fit_samples(&samples.prepared_view(), None, None, seed)
     }
 
     /// Scores `row` as the forest of [`fit_pool`](Self::fit_pool) does, bit for bit, without that forest: of every tree only the
@@ -140,29 +160,24 @@ impl IsolationForestParams {
             self.check()?;
             return Ok(f32::INFINITY);
         }
-        Ok(self.fit_samples(samples, Some(row), seed)?.score_finite(row))
+        Ok(self.fit_samples(samples, None, Some(row), seed)?.score_finite(row))
     }
 
     /// - `toward`: the one row that the forest can then score; absent: any.
     fn fit_samples<S: Samples>(
         &self,
         samples: &S,
+        weights: Option<&[f64]>,
         toward: Option<&[f32]>,
         seed: u64,
     ) -> Result<IsolationForest> {
         self.check()?;
         let (n_rows, n_features) = (samples.n_rows(), samples.n_features());
-        if n_rows < 2 {
-            return Err(Error::TooFewSamples { what: "isolation forest", wanted: 2, found: n_rows });
-        }
-        if n_features == 0 || n_features >= nodes::LEAF as usize || n_rows >= u32::MAX as usize {
-            return Err(Error::Shape {
-                what: "samples of an isolation forest",
-                wanted: "1 to 2^32 - 2 rows and columns".into(),
-                found: format!("[{n_rows}, {n_features}]"),
-            });
-        }
+        check_shape(n_rows, n_features)?;
         let sample_size = self.sample_size.map_or(n_rows, |size| size.min(n_rows));
+        if let Some(weights) = weights {
+            weighted::check(weights, n_rows, sample_size)?;
+        }
         let max_depth = self.max_depth.unwrap_or_else(|| sample_size.next_power_of_two().ilog2());
         let twins = samples.twins()?;
         let varying = twins.few_varying(samples);
@@ -170,7 +185,7 @@ impl IsolationForestParams {
         let trees: Vec<Vec<Result<Vec<nodes::Node>>>> = (0..n_groups)
             .into_par_iter()
             .map_init(
-                || Grower::new(samples, &twins, varying.as_deref(), toward, sample_size, max_depth),
+                || Grower::new(samples, &twins, varying.as_deref(), toward, sample_size, weights, max_depth),
                 |grower, group| {
                     let trees = group * N_TOGETHER..((group + 1) * N_TOGETHER).min(self.n_trees);
                     grower.grow(trees.map(|tree| Rng::derived(seed, tree as u64)))
@@ -181,6 +196,21 @@ impl IsolationForestParams {
         let trees = trees.into_iter().flatten().collect::<Result<Vec<_>>>()?;
         Ok(IsolationForest { trees: Trees::join(&trees)?, n_features, sample_size })
     }
+}
+
+/// Refuses what no forest can be grown on.
+fn check_shape(n_rows: usize, n_features: usize) -> Result<()> {
+    if n_rows < 2 {
+        return Err(Error::TooFewSamples { what: "isolation forest", wanted: 2, found: n_rows });
+    }
+    if n_features == 0 || n_features >= nodes::LEAF as usize || n_rows >= u32::MAX as usize {
+        return Err(Error::Shape {
+            what: "samples of an isolation forest",
+            wanted: "1 to 2^32 - 2 rows and columns".into(),
+            found: format!("[{n_rows}, {n_features}]"),
+        });
+    }
+    Ok(())
 }
 
 impl Fit for IsolationForestParams {
@@ -194,7 +224,7 @@ impl Fit for IsolationForestParams {
         }
         let n_rows = samples.nrows();
         if let Some(values) = samples.reversed_axes().to_slice() {
-            return self.fit_samples(&Columns { values, n_rows }, None, seed);
+            return self.fit_samples(&Columns { values, n_rows }, None, None, seed);
         }
         let samples = samples.as_standard_layout();
         let rows = contiguous_rows(&samples.view()).expect("rows of the standard layout are contiguous");

@@ -89,6 +89,11 @@ impl Trees {
         self.nodes.len()
     }
 
+    /// The nodes of each tree.
+    pub(super) fn each(&self) -> impl Iterator<Item = &[Node]> {
+        self.starts.windows(2).map(|tree| &self.nodes[tree[0] as usize..tree[1] as usize])
+    }
+
     /// The mean over the trees of the path length of `row`.
     pub(super) fn mean_path_length(&self, row: &[f32]) -> f64 {
         // Every step waits for a node and then for a value; the steps of several trees wait at the same time.
