@@ -155,7 +155,7 @@ impl<'a> Solver<'a> {
         let grows = grows?;
         let row = self.cache.row(grows, n_active);
         let (mut falls, mut best_gain, mut greatest) = (None, 0.0, f64::NEG_INFINITY);
-        for position in 0..n_active {
+        for (position, between) in row.iter().enumerate() {
             if self.multipliers[position] <= 0.0 {
                 continue;
             }
@@ -163,7 +163,7 @@ impl<'a> Solver<'a> {
             greatest = f64::max(greatest, gradient);
             let difference = gradient - least;
             if difference > 0.0 {
-                let curvature = self.own[grows] + self.own[position] - 2.0 * row[position];
+                let curvature = self.own[grows] + self.own[position] - 2.0 * between;
                 let gain = difference * difference / positive(curvature);
                 if gain > best_gain {
                     (falls, best_gain) = (Some(position), gain);
@@ -256,13 +256,19 @@ impl<'a> Solver<'a> {
     }
 
     /// `rho` is the mean gradient of the multipliers between the bounds; where there is none, the middle of what is allowed.
+    /// One that rounding alone keeps from its bound is no evidence.
     fn solution(self, n_steps: u64) -> Solution {
         let free: Vec<f64> = (0..self.order.len())
-            .filter(|&i| !self.is_upper(i) && !self.is_lower(i))
+            .filter(|&i| self.multipliers[i] > ROUNDING && self.multipliers[i] < 1.0 - ROUNDING)
             .map(|i| self.gradient[i])
             .collect();
         let rho = if free.is_empty() {
-            let (least, greatest) = self.extremes();
+            let at = |bound: f64| {
+                let at_bound = move |&(a, _): &(&f64, &f64)| (a - bound).abs() <= ROUNDING;
+                self.multipliers.iter().zip(&self.gradient).filter(at_bound).map(|(_, &gradient)| gradient)
+            };
+            let least = at(0.0).fold(f64::INFINITY, f64::min);
+            let greatest = at(1.0).fold(f64::NEG_INFINITY, f64::max);
             // All at 1, or all at 0: one side is open.
             match (least.is_finite(), greatest.is_finite()) {
                 (true, true) => 0.5 * (least + greatest),
