@@ -341,6 +341,10 @@ pub struct ReplayArgs {
     /// Write a report to this file: one HTML page with charts and pictures, which needs nothing else
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+    /// Write the run's calibration, by its newest 300 images, to this new file: an artefact that lends it to later runs
+    /// (online.one_step_ahead.prior)
+    #[arg(long, value_name = "FILE")]
+    pub save_prior: Option<PathBuf>,
 }
 
 /// Arguments of `evaluate`.

@@ -13,6 +13,7 @@ mod labels;
 mod lifecycle;
 mod models;
 mod overload;
+mod prior;
 mod replay;
 mod restart;
 mod runs;

@@ -30,15 +30,15 @@ pub struct ArtefactError {
 }
 
 impl ArtefactError {
-    pub(super) fn new(kind: ArtefactErrorKind, path: &Path, message: impl fmt::Display) -> Self {
+    pub(crate) fn new(kind: ArtefactErrorKind, path: &Path, message: impl fmt::Display) -> Self {
         Self { kind, path: path.to_owned(), message: message.to_string() }
     }
 
-    pub(super) fn corrupt(path: &Path, message: impl fmt::Display) -> Self {
+    pub(crate) fn corrupt(path: &Path, message: impl fmt::Display) -> Self {
         Self::new(ArtefactErrorKind::Corrupt, path, message)
     }
 
-    pub(super) fn io(path: &Path, error: &std::io::Error) -> Self {
+    pub(crate) fn io(path: &Path, error: &std::io::Error) -> Self {
         let kind = match error.kind() {
             std::io::ErrorKind::NotFound => ArtefactErrorKind::NotFound,
             std::io::ErrorKind::UnexpectedEof => ArtefactErrorKind::Corrupt,

@@ -1,21 +1,22 @@
 //! `manifest.json`: every parameter, version and sum of an artefact.
 
 use super::ARRAYS_FILE;
-use super::error::{ArtefactError, ArtefactErrorKind};
-use crate::extractor::sha256_of;
+use super::error::ArtefactError;
+use super::sealed::{Form, NO_SUM, seal};
 use crate::pipeline::{FitImages, Pipeline, PipelineParams, WeightsUsed};
 use crate::traits::{Detector, ImageShape};
 use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 /// The version of the format; another is refused.
 pub const FORMAT_VERSION: u32 = 2;
-const FORMAT: &str = "anomalyd-artefact";
-/// A manifest has a few kilobytes; a larger file is not read.
-const MAX_BYTES: u64 = 1 << 20;
-const NO_SUM: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+const FORM: Form = Form {
+    format: "anomalyd-artefact",
+    version: FORMAT_VERSION,
+    max_bytes: 1 << 20,
+    noun: "manifest",
+    remake: "fit again",
+};
 
 /// What an artefact says of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -77,14 +78,6 @@ pub struct ArrayRecord {
     pub sha256: String,
 }
 
-/// What is read first, so that another version is told from damage.
-#[derive(Deserialize)]
-struct Head {
-    format: String,
-    format_version: u64,
-    sha256: String,
-}
-
 impl Manifest {
     pub(super) fn new(
         pipeline: &Pipeline,
@@ -93,7 +86,7 @@ impl Manifest {
         arrays: Vec<ArrayRecord>,
     ) -> Self {
         Self {
-            format: FORMAT.into(),
+            format: FORM.format.into(),
             format_version: FORMAT_VERSION,
             crate_version: env!("CARGO_PKG_VERSION").into(),
             created,
@@ -113,51 +106,18 @@ impl Manifest {
     /// Sets the sum over the manifest itself; returns its text too.
     pub(super) fn seal(mut self) -> (Self, String) {
         self.sha256 = NO_SUM.into();
-        let mut text = serde_json::to_string_pretty(&self).expect("a manifest is plain numbers and strings");
-        text.push('\n');
-        self.sha256 = sha256_of(text.as_bytes());
-        let position = text.rfind(NO_SUM).expect("the zeros were just written");
-        text.replace_range(position..position + NO_SUM.len(), &self.sha256);
+        let (text, sum) = seal(&self);
+        self.sha256 = sum;
         (self, text)
     }
 
     pub(super) fn read(path: &Path) -> Result<Self, ArtefactError> {
-        let io = |error: std::io::Error| ArtefactError::io(path, &error);
-        let corrupt = |message: String| ArtefactError::corrupt(path, message);
-        let file = File::open(path).map_err(io)?;
-        let mut bytes = Vec::new();
-        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err(corrupt(format!("has more than {MAX_BYTES} bytes, which no manifest has")));
-        }
-        let mut text = String::from_utf8(bytes).map_err(|_| corrupt("is not UTF-8".into()))?;
-        let head: Head =
-            serde_json::from_str(&text).map_err(|error| corrupt(format!("is no manifest: {error}")))?;
-        if head.format != FORMAT {
-            return Err(corrupt(format!("says its format is {:?}, expected {FORMAT:?}", head.format)));
-        }
-        if head.format_version != u64::from(FORMAT_VERSION) {
-            let message = format!(
-                "has format version {}, this program reads {FORMAT_VERSION}: use the program that wrote it, or fit again",
-                head.format_version
-            );
-            return Err(ArtefactError::new(ArtefactErrorKind::Version, path, message));
-        }
-        let manifest: Self =
-            serde_json::from_str(&text).map_err(|error| corrupt(format!("is no manifest: {error}")))?;
-        let position = text.rfind(&head.sha256).filter(|_| head.sha256.len() == NO_SUM.len());
-        let Some(position) = position else {
-            return Err(corrupt(format!("its sha256 is {:?}, expected 64 hexadecimal digits", head.sha256)));
-        };
-        text.replace_range(position..position + NO_SUM.len(), NO_SUM);
-        let found = sha256_of(text.as_bytes());
-        if found != head.sha256 {
-            return Err(corrupt(format!("has sha256 {found}, but says {}: it was changed", head.sha256)));
-        }
+        let text = FORM.read(path)?;
+        let manifest: Self = FORM.parse(path, &text)?;
         if manifest.arrays_file.name != ARRAYS_FILE {
             let message =
                 format!("names the arrays {:?}, expected {ARRAYS_FILE:?}", manifest.arrays_file.name);
-            return Err(corrupt(message));
+            return Err(ArtefactError::corrupt(path, message));
         }
         Ok(manifest)
     }

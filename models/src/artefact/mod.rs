@@ -9,6 +9,7 @@ mod arrays;
 mod detector;
 mod error;
 mod manifest;
+pub(crate) mod sealed;
 
 pub use error::{ArtefactError, ArtefactErrorKind};
 pub use manifest::{ArrayRecord, ArraysFile, FORMAT_VERSION, Manifest};

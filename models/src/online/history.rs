@@ -3,6 +3,7 @@
 use super::record::Record;
 use super::tail::{Tail, median};
 use crate::error::Result;
+use std::sync::Arc;
 
 /// Newest numbers whose median is the level: long enough to be steady, short against a run's drift.
 const MAX_LEVELS: usize = 20;
@@ -16,6 +17,9 @@ const MAX_RESIDUALS: usize = 300;
 /// Residuals before a p-value is given; the prior of the tail weighs as much.
 pub(super) const MIN_RESIDUALS: usize = 10;
 
+/// What an earlier run calls a residual counts for 1 + this / n of it in a run of n numbers.
+const CAUTION: f64 = 4.0;
+
 /// The numbers of the accepted images, such as their log surprises.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct History {
@@ -23,6 +27,8 @@ pub(super) struct History {
     pub(super) levels: Vec<f64>,
     /// Of each number from the level before it; the newest last.
     pub(super) residuals: Vec<f64>,
+    /// Of an earlier run, ascending; empty if none lends them. Not part of a record: whoever restores a state lends them again.
+    pub(super) lent: Arc<[f64]>,
 }
 
 impl History {
@@ -33,7 +39,14 @@ impl History {
 
     /// The distribution of the residuals, once there are enough.
     pub(super) fn tail(&self) -> Option<Tail<'_>> {
-        (self.residuals.len() >= MIN_RESIDUALS).then(|| Tail::fit(&self.residuals))
+        if self.residuals.len() >= MIN_RESIDUALS {
+            return Some(Tail::fit(&self.residuals));
+        }
+        let tail = (!self.lent.is_empty()).then(|| Tail::fit(&self.lent))?;
+        // Nobody knows yet how this run differs from the other, nor is its level known well.
+        let n_own = MIN_LEVELS + self.residuals.len();
+        let livelier = (deviation(&self.residuals) / deviation(&self.lent)).max(1.0);
+        Some(tail.widened(livelier * (1.0 + CAUTION / n_own as f64)))
     }
 
     /// The probability of a number at least as large, in (0, 1]; `None` while the history is too short.
@@ -44,6 +57,13 @@ impl History {
     /// The number that has this p-value, at most 0.2.
     pub(super) fn number_at(&self, p_value: f64) -> Option<f64> {
         Some(self.level()? + self.tail()?.residual_at(p_value))
+    }
+
+    /// Lets residuals of an earlier run, ascending, count as long as there are few of this one.
+    pub(super) fn lend(&mut self, residuals: &[f64]) {
+        if self.residuals.len() < MIN_RESIDUALS {
+            self.lent = residuals.into();
+        }
     }
 
     /// Takes the number of an accepted image, finite.
@@ -70,13 +90,25 @@ impl History {
         Ok(Self {
             levels: record.get_flat(&format!("{name}.levels"), MAX_LEVELS)?,
             residuals: record.get_flat(&format!("{name}.residuals"), MAX_RESIDUALS)?,
+            lent: Arc::default(),
         })
     }
 
     /// Numbers to come until there are p-values.
     pub(super) fn needed(&self) -> usize {
-        MIN_LEVELS.saturating_sub(self.levels.len()) + MIN_RESIDUALS.saturating_sub(self.residuals.len())
+        let levels = MIN_LEVELS.saturating_sub(self.levels.len());
+        if self.lent.is_empty() {
+            levels + MIN_RESIDUALS.saturating_sub(self.residuals.len())
+        } else {
+            levels
+        }
     }
+}
+
+/// The median distance from zero; 0 if there are no residuals.
+fn deviation(residuals: &[f64]) -> f64 {
+    let distances: Vec<f64> = residuals.iter().map(|r| r.abs()).collect();
+    if distances.is_empty() { 0.0 } else { median(&distances) }
 }
 
 /// Appends a value; the oldest make room.
@@ -100,6 +132,28 @@ mod tests {
             assert_eq!(history.p_value(0.0).is_some(), n >= 13, "{n}");
             assert_eq!(history.needed(), 13usize.saturating_sub(n));
             history.accept(0.1 * rng.normal());
+        }
+    }
+
+    #[test]
+    fn with_a_loan_p_values_begin_after_three_levels_until_there_is_a_past() {
+        let mut rng = Rng::new(6);
+        let mut lent: Vec<f64> = (0..300).map(|_| 0.1 * rng.normal()).collect();
+        lent.sort_unstable_by(f64::total_cmp);
+        let (mut history, mut alone) = (History::default(), History::default());
+        history.lend(&lent);
+        for n in 0..30 {
+            assert_eq!(
+                (history.needed(), history.p_value(0.0).is_some()),
+                (3usize.saturating_sub(n), n >= 3)
+            );
+            if n >= 13 {
+                assert_eq!(history.p_value(0.5), alone.p_value(0.5), "its own past alone counts");
+            } else if n >= 3 {
+                assert!(history.p_value(0.1).unwrap() > 0.05 && history.p_value(5.0).unwrap() < 1e-3, "{n}");
+            }
+            let number = 0.1 * rng.normal();
+            [&mut history, &mut alone].into_iter().for_each(|history| history.accept(number));
         }
     }
 

@@ -136,7 +136,7 @@ impl RunManifest {
 }
 
 /// The name of the first value in which two settings differ, and the two values.
-fn first_difference(
+pub(super) fn first_difference(
     name: &str,
     theirs: &serde_json::Value,
     ours: &serde_json::Value,

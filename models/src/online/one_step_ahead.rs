@@ -21,6 +21,7 @@ use super::history::{History, push_bounded};
 use super::params::OneStepAheadParams;
 use super::planes::{Planes, reduction};
 use super::pool::Pool;
+use super::prior::Prior;
 use super::record::Record;
 use super::sequence::{Opinion, Rule};
 use super::state::{FeatureState, MAX_INTERVALS, State};
@@ -32,6 +33,7 @@ use crate::extractor::{DeviceChoice, WeightsStore};
 use crate::rng::Rng;
 use crate::traits::ImageShape;
 use ndarray::Array3;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// How far apart, in output intervals, images are compared beside the newest two.
@@ -93,6 +95,8 @@ pub(super) struct OneStepAhead {
     params: OneStepAheadParams,
     seed: u64,
     maker: Option<FeatureMaker>,
+    /// Of an earlier run.
+    prior: Option<Arc<Prior>>,
 }
 
 /// An image to be judged, and where in time it stands.
@@ -122,11 +126,34 @@ impl OneStepAhead {
         seed: u64,
         weights: Arc<WeightsStore>,
         device: DeviceChoice,
-    ) -> Self {
+    ) -> Result<Self> {
         let features = &params.features;
         let maker =
             features.enabled.then(|| FeatureMaker::new(features.extractor.clone(), seed, weights, device));
-        Self { params, seed, maker }
+        let prior = params.prior.open(&of_residuals(&params))?;
+        Ok(Self { params, seed, maker, prior })
+    }
+
+    /// The state of a run's first image, or one that was stored, with what an earlier run lends it: a run of other images gets nothing, as
+    /// their numbers may be spread otherwise.
+    fn lent(&self, mut state: State) -> State {
+        if let Some(prior) = self.prior.as_ref().filter(|prior| prior.shape() == state.shape()) {
+            state.lend(prior);
+        }
+        state
+    }
+
+    /// What the run lends to others.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooFewSamples`](crate::Error::TooFewSamples) if it is too short.
+    pub(super) fn prior(&self, pool: &Pool<State>) -> Result<Prior> {
+        let (shape, histories) = match pool.newest() {
+            Some(state) => (state.shape(), state.histories()),
+            None => ([0; 3], BTreeMap::new()),
+        };
+        Prior::of(of_residuals(&self.params), shape, &histories)
     }
 
     fn reach(&self, state: &State, lag: u64) -> usize {
@@ -341,7 +368,7 @@ impl Rule for OneStepAhead {
     fn judge(&self, pool: &Pool<State>, step: i64, image: Compared, rate: f64) -> Result<Opinion<State>> {
         let Compared { planes, factor, features } = image;
         let Some(last) = pool.n_held().checked_sub(1) else {
-            return Ok(Opinion::unknown(State::first(planes, features)));
+            return Ok(Opinion::unknown(self.lent(State::first(planes, features))));
         };
         let (newest_step, newest) = pool.held(last);
         let interval = usual(&newest.intervals);
@@ -369,11 +396,13 @@ impl Rule for OneStepAhead {
     }
 
     fn settings(&self) -> serde_json::Value {
-        let OneStepAheadParams { max_pixels, max_shift, max_lag, features, .. } = &self.params;
-        serde_json::json!({
-            "revision": REVISION, "seed": self.seed, "max_pixels": max_pixels, "max_shift": max_shift, "max_lag": max_lag,
-            "features": features,
-        })
+        let mut settings = of_residuals(&self.params);
+        settings["seed"] = self.seed.into();
+        settings["max_lag"] = self.params.max_lag.into();
+        if let Some(prior) = &self.prior {
+            settings["prior"] = prior.sha256().into();
+        }
+        settings
     }
 
     fn store(&self, state: &State, record: &mut Record) {
@@ -381,7 +410,7 @@ impl Rule for OneStepAhead {
     }
 
     fn restore(&self, record: &Record) -> Result<State> {
-        State::restore(record)
+        State::restore(record).map(|state| self.lent(state))
     }
 
     fn needed(&self, pool: &Pool<State>) -> usize {
@@ -390,6 +419,14 @@ impl Rule for OneStepAhead {
             None => 1 + Track::default().needed(),
         }
     }
+}
+
+/// The settings that residuals depend on.
+fn of_residuals(params: &OneStepAheadParams) -> serde_json::Value {
+    let OneStepAheadParams { max_pixels, max_shift, features, .. } = params;
+    serde_json::json!({
+        "revision": REVISION, "max_pixels": max_pixels, "max_shift": max_shift, "features": features,
+    })
 }
 
 fn grid(image: &Planes, columns: usize, stride: usize) -> Grid {

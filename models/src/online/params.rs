@@ -3,6 +3,7 @@
 use super::forest_evidence::MIN_IMAGES;
 use super::one_step_ahead::LAGS;
 use super::planes::MIN_SIDE;
+use super::prior::PriorFile;
 use crate::detector::IsolationForestParams;
 use crate::error::{Error, Result};
 use crate::extractor::{ExtractorParams, HogParams};
@@ -73,6 +74,9 @@ pub struct OneStepAheadParams {
     /// How many output intervals old the newest accepted image may be for a verdict, 1 to 8. Beyond, the image is accepted
     /// unjudged and the run warms up for four images.
     pub max_lag: u64,
+    /// The artefact of an earlier run (`anomalyd replay --save-prior`) that lends its calibration: verdicts then come from the sixth image
+    /// on, for runs whose images have its shape after preprocessing. Empty: none, and they come from the sixteenth on.
+    pub prior: PriorFile,
     /// Evidence from features, beside that from pixels.
     pub features: FeatureParams,
 }
@@ -84,6 +88,7 @@ impl Default for OneStepAheadParams {
             max_pixels: 160_000,
             max_shift: 16,
             max_lag: 8,
+            prior: PriorFile::default(),
             features: FeatureParams::default(),
         }
     }

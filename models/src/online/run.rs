@@ -6,6 +6,7 @@ use super::known::{KnownImage, Truth};
 use super::manifest::StreamManifest;
 use super::one_step_ahead::OneStepAhead;
 use super::params::{OnlineMethod, OnlineParams};
+use super::prior::Prior;
 use super::sequence::{Back, Labelled, Sequence};
 use crate::error::{Error, Result};
 use crate::extractor::{DeviceChoice, WeightsStore};
@@ -85,7 +86,8 @@ impl OnlineRun {
     ///
     /// # Errors
     ///
-    /// [`Error::Parameter`](crate::Error::Parameter) if a parameter lies outside its range.
+    /// - [`Error::Parameter`](crate::Error::Parameter) if a parameter lies outside its range;
+    /// - [`Error::Artefact`](crate::Error::Artefact) if the prior cannot be used.
     pub fn new(
         params: OnlineParams,
         preprocess: Preprocess,
@@ -100,7 +102,7 @@ impl OnlineRun {
         let method = match method {
             OnlineMethod::OneStepAhead => {
                 false_alarm_rate = Some(one_step_ahead.false_alarm_rate);
-                let rule = OneStepAhead::new(one_step_ahead, seed, weights, device);
+                let rule = OneStepAhead::new(one_step_ahead, seed, weights, device)?;
                 Method::OneStepAhead(Sequence::new(rule, max_snapshots, max_alarms_at_step))
             }
             OnlineMethod::Forest => {
@@ -260,6 +262,23 @@ impl OnlineRun {
         match &self.method {
             Method::OneStepAhead(sequence) => sequence.pool().size(),
             Method::Forest(sequence) => sequence.pool().size(),
+        }
+    }
+
+    /// What the run lends to others by its newest 300 judged images believed normal.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::TooFewSamples`] if there are fewer than 50;
+    /// - [`Error::Parameter`] for another method than the default, which has no calibration to lend.
+    pub fn prior(&self) -> Result<Prior> {
+        match &self.method {
+            Method::OneStepAhead(sequence) => sequence.rule().prior(sequence.pool()),
+            Method::Forest(_) => Err(Error::Parameter {
+                name: "online.method",
+                found: "forest".into(),
+                expected: "one_step_ahead, which has a calibration to lend".into(),
+            }),
         }
     }
 

@@ -322,6 +322,11 @@ impl<R: Rule> Sequence<R> {
         Ok(Some(labelled))
     }
 
+    /// How images are judged.
+    pub(super) fn rule(&self) -> &R {
+        &self.rule
+    }
+
     /// The settings that the states depend on.
     pub(super) fn settings(&self) -> serde_json::Value {
         self.rule.settings()

@@ -4,10 +4,13 @@ use super::features::{FeatureMap, Features};
 use super::history::History;
 use super::one_step_ahead::LAGS;
 use super::planes::Planes;
+use super::prior::Prior;
 use super::record::Record;
 use super::track::Track;
 use super::window::MAX_MOTIONS;
 use crate::error::{Error, Result};
+use crate::traits::ImageShape;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Newest distances between the steps of accepted images; their median is the run's output interval.
@@ -138,14 +141,42 @@ impl State {
         })
     }
 
+    /// Lets the residuals of an earlier run count as long as there are few of this one.
+    pub(super) fn lend(&mut self, prior: &Prior) {
+        self.for_each_history(|name, history| history.lend(prior.residuals(name)));
+    }
+
+    /// The histories by name.
+    pub(super) fn histories(&self) -> BTreeMap<String, History> {
+        let mut histories = BTreeMap::new();
+        self.clone().for_each_history(|name, history| {
+            histories.insert(name.to_owned(), std::mem::take(history));
+        });
+        histories
+    }
+
+    /// Channels, rows and columns of the image.
+    pub(super) fn shape(&self) -> [usize; 3] {
+        let ImageShape { channels, rows, columns } = self.image.shape();
+        [channels, rows, columns]
+    }
+
+    fn for_each_history(&mut self, mut visit: impl FnMut(&str, &mut History)) {
+        visit("block", &mut self.block.history);
+        visit("colour", &mut self.colour.history);
+        for (track, lag) in self.apart.iter_mut().zip(LAGS) {
+            visit(&format!("apart_{lag}"), &mut track.history);
+        }
+        visit("lags", &mut self.lags);
+        if let Some(state) = &mut self.features {
+            visit("features", &mut state.track.history);
+            visit("forest", &mut state.forest);
+            visit("patches", &mut state.patches.history);
+        }
+    }
+
     /// Forgets what is usual but not how much it varies.
     pub(super) fn forget_levels(&mut self) {
-        let tracks = [&mut self.block, &mut self.colour].into_iter().chain(&mut self.apart);
-        tracks.for_each(|track| track.history.forget_level());
-        self.lags.forget_level();
-        if let Some(state) = &mut self.features {
-            state.forest.forget_level();
-            [&mut state.track, &mut state.patches].into_iter().for_each(|track| track.history.forget_level());
-        }
+        self.for_each_history(|_, history| history.forget_level());
     }
 }

@@ -44,6 +44,8 @@ pub(super) struct Tail<'a> {
     start: f64,
     shape: f64,
     scale: f64,
+    /// What residuals are divided by before they are judged.
+    width: f64,
 }
 
 impl<'a> Tail<'a> {
@@ -65,11 +67,17 @@ impl<'a> Tail<'a> {
         let weight = seen.len() as f64;
         let shape = ((weight * moment_shape + PRIOR_WEIGHT * PRIOR_SHAPE) / (weight + PRIOR_WEIGHT))
             .clamp(SHAPE_LIMITS.0, SHAPE_LIMITS.1);
-        Self { residuals, start, shape, scale: mean * (1.0 - shape) }
+        Self { residuals, start, shape, scale: mean * (1.0 - shape), width: 1.0 }
+    }
+
+    /// The distribution of residuals that lie `width` times as far apart, at least 1.
+    pub(super) fn widened(self, width: f64) -> Self {
+        Self { width, ..self }
     }
 
     /// The probability of a residual of at least `residual` if it is drawn as the earlier ones were, in (0, 1].
     pub(super) fn p_value(&self, residual: f64) -> f64 {
+        let residual = residual / self.width;
         if residual <= self.start {
             let n_as_large = self.residuals.iter().filter(|&&r| r >= residual).count();
             return (n_as_large as f64 / self.residuals.len() as f64).max(TAIL_FRACTION);
@@ -82,7 +90,9 @@ impl<'a> Tail<'a> {
     ///
     /// - `p_value`: above 0, at most [`TAIL_FRACTION`].
     pub(super) fn residual_at(&self, p_value: f64) -> f64 {
-        self.start + self.scale / self.shape * ((p_value / TAIL_FRACTION).powf(-self.shape) - 1.0)
+        let narrow =
+            self.start + self.scale / self.shape * ((p_value / TAIL_FRACTION).powf(-self.shape) - 1.0);
+        narrow * self.width
     }
 }
 

@@ -1,6 +1,7 @@
 //! Faults put into the normal images and fields of the runs: which, where, and whether they were found.
 
 use super::watch::{N_JUDGES, Says};
+use crate::config::Config;
 use anomalyd_models::evaluate::{ColourOrder, Fault, FaultKind};
 use anomalyd_models::image::{Crop, Input};
 use anomalyd_models::rng::Rng;
@@ -14,7 +15,9 @@ const IMAGE_SIZES: [usize; 3] = [300, 1200, 4800];
 const FIELD_SIZES: [usize; 3] = [12, 50, 200];
 
 /// Images at the start of a run in which nothing is injected: there is no verdict yet.
-pub(super) const N_SPARED: usize = 20;
+pub(super) fn n_spared(config: &Config) -> usize {
+    if config.online.one_step_ahead.prior.is_set() { 5 } else { 20 }
+}
 
 /// The sorts of faults: every kind with each of these.
 #[derive(Debug, Clone)]

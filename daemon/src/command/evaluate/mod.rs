@@ -11,9 +11,10 @@ use super::progress::Show;
 use super::recorded::{configured, method_name, write};
 use super::{Exit, say};
 use crate::cli::EvaluateArgs;
+use crate::config::Config;
 use anomalyd_models::evaluate::Baseline;
 use anyhow::{Context, bail, ensure};
-use inject::{N_SPARED, Plan, Sorts};
+use inject::{Plan, Sorts, n_spared};
 use manifest::LabelledRun;
 use std::path::Path;
 use tally::Tally;
@@ -52,7 +53,7 @@ pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<Exit> {
     let runs = labelled_runs(args)?;
     let are_zones = runs.iter().flat_map(|run| run.images.first()).any(|image| has_fields(&image.path));
     let sorts = || Sorts::new(&args.inject_contrasts, &args.inject_sizes, are_zones);
-    let mut plan = args.inject.map(|n| Plan::new(n, n_eligible(&runs), args.seed, sorts()));
+    let mut plan = args.inject.map(|n| Plan::new(n, n_eligible(&runs, &config), args.seed, sorts()));
     let mut flipped = [Flipped::default(); 3];
     let flips = args.flips.map(|every| every as usize);
     let mut watch = Watch::new(&config)?;
@@ -138,12 +139,12 @@ fn labelled_runs(args: &EvaluateArgs) -> anyhow::Result<Vec<LabelledRun>> {
 }
 
 /// Images into which a fault may be painted.
-fn n_eligible(runs: &[LabelledRun]) -> usize {
+fn n_eligible(runs: &[LabelledRun], config: &Config) -> usize {
     runs.iter()
         .map(|run| {
             run.images
                 .iter()
-                .skip(N_SPARED.saturating_sub(run.before.len()))
+                .skip(n_spared(config).saturating_sub(run.before.len()))
                 .filter(|i| !i.is_anomalous)
                 .count()
         })

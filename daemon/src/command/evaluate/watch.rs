@@ -3,7 +3,7 @@
 //! An alarm on a normal image is answered as a simulation does: it goes back, the image comes again the same and is accepted.
 //! An alarmed image of a fault stays out.
 
-use super::inject::{N_SPARED, Plan};
+use super::inject::{Plan, n_spared};
 use super::manifest::{Labelled, LabelledRun};
 use crate::command::recorded::{new_run, take};
 use crate::config::Config;
@@ -159,7 +159,7 @@ impl<'a> Watch<'a> {
             Some(Ruler::Colours(order)) => order,
             _ => ColourOrder::Brightness,
         };
-        if let Some(plan) = trials.plan.as_mut().filter(|_| self.images.len() >= N_SPARED) {
+        if let Some(plan) = trials.plan.as_mut().filter(|_| self.images.len() >= n_spared(self.config)) {
             for injection in plan.due() {
                 let Some(faulty) = injection.put_into(input, crop, order) else {
                     plan.n_nowhere += 1;

@@ -60,7 +60,11 @@ struct Replayed {
 pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Exit> {
     let config = configured(&args.watch)?;
     let images = chosen(args)?;
-    let replayed = replay(&images, &config, args.on_alarm, args.html.is_some())?;
+    let mut run = new_run(&config)?;
+    let replayed = replay(&mut run, &images, &config, args.on_alarm, args.html.is_some())?;
+    if let Some(path) = &args.save_prior {
+        run.prior()?.save(path)?;
+    }
     let to_stdout = args.json.as_deref() == Some(Path::new("-"));
     if let Some(path) = &args.json {
         // Plain strings and numbers: there is nothing in them that JSON cannot hold.
@@ -77,7 +81,8 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Exit> {
     }
     if !to_stdout {
         print(&replayed, &summary);
-        for (what, path) in [("json lines", &args.json), ("report", &args.html)] {
+        for (what, path) in [("json lines", &args.json), ("report", &args.html), ("prior", &args.save_prior)]
+        {
             if let Some(path) = path {
                 say(format_args!("{what:20} {}", path.display()));
             }
@@ -104,12 +109,12 @@ fn chosen(args: &ReplayArgs) -> anyhow::Result<Vec<(i64, PathBuf)>> {
 }
 
 fn replay(
+    run: &mut OnlineRun,
     images: &[(i64, PathBuf)],
     config: &Config,
     on_alarm: OnAlarm,
     with_pictures: bool,
 ) -> anyhow::Result<Replayed> {
-    let mut run = new_run(config)?;
     let start = Instant::now();
     let mut replayed = Replayed { lines: Vec::new(), pictures: Vec::new(), wall: Duration::ZERO };
     let (mut n_events, mut in_event) = (0, false);
@@ -117,7 +122,7 @@ fn replay(
     for (done, (step, path)) in images.iter().enumerate() {
         show.update("images judged", done, Some(images.len()));
         let mut line = Line::new(*step, path);
-        match judged(&mut run, *step, path, config, &mut line.timings_s) {
+        match judged(run, *step, path, config, &mut line.timings_s) {
             Err(error) => {
                 line.error = Some(format!("{error:#}"));
                 replayed.lines.push(line);
@@ -130,7 +135,7 @@ fn replay(
                     n_events += usize::from(!in_event);
                     line.event = Some(n_events);
                     if with_pictures {
-                        let picture = pictured(&run, *step, &input, &judgement, config.preprocess.crop)?;
+                        let picture = pictured(run, *step, &input, &judgement, config.preprocess.crop)?;
                         picture::keep(&mut replayed.pictures, Picture { is_first: !in_event, ..picture });
                     }
                     if on_alarm == OnAlarm::Rewind {
