@@ -2,10 +2,12 @@
 
 mod pca;
 mod scaler;
+mod streamed;
 mod symmetric;
 
 pub use pca::{Pca, PcaParams};
 pub use scaler::{Scaler, ScalerFit, ScalerParams};
+pub use streamed::{SampleBlocks, SampleFile, ScaledBlocks};
 
 use crate::finite::first_not_finite;
 use crate::{Error, Result};
@@ -13,6 +15,8 @@ use rayon::prelude::*;
 
 /// Columns handled at once: a piece of a row fits the first-level cache.
 const BLOCK: usize = 4096;
+/// Columns (or rows) whose product is formed at once in f64.
+const PIECE: usize = 512;
 
 /// The length of the rows, which must be equal and finite.
 fn check_rows(rows: &[&[f32]]) -> Result<usize> {

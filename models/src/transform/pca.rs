@@ -1,11 +1,11 @@
 //! Principal component analysis, exact, for few samples of very many features or the other way round.
 
 use super::symmetric::{self, sum_of_products};
-use super::{BLOCK, check_rows, wrong_width};
+use super::{BLOCK, PIECE, check_rows, wrong_width};
 use crate::finite::first_not_finite;
 use crate::traits::{Fit, Transform};
 use crate::{Error, Result};
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
 use rayon::prelude::*;
 
 /// How a [`Pca`] is fitted.
@@ -29,8 +29,8 @@ pub struct Pca {
     total_variance: f64,
 }
 
-/// Columns (or rows) whose product is formed at once in f64.
-const PIECE: usize = 512;
+/// Memory for products that are formed at the same time.
+const MAX_PRODUCT_BYTES: usize = 512 << 20;
 /// Components with less than this share of the first one's variance are rounding, and are left out.
 const RANK_TOLERANCE: f64 = 1e-12;
 /// Rows projected at once: their pieces and that of a component stay in the first-level cache.
@@ -63,57 +63,61 @@ impl PcaParams {
     /// As in [`fit_rows`](Self::fit_rows).
     pub fn fit_with_scores(&self, rows: &[&[f32]]) -> Result<(Pca, Array2<f32>)> {
         let n_features = check_rows(rows)?;
-        if rows.len() < 2 {
-            return Err(Error::TooFewSamples { what: "principal components", wanted: 2, found: rows.len() });
-        }
-        let most = (rows.len() - 1).min(n_features);
-        if !(1..=most).contains(&self.n_components) {
-            return Err(Error::Parameter {
-                name: "n_components",
-                found: self.n_components.to_string(),
-                expected: format!("1 to {most} for {} samples of {n_features} features", rows.len()),
-            });
-        }
+        self.check(rows.len(), n_features)?;
         let mean = column_means(rows, n_features);
         let centred = Centred { rows, mean: &mean };
         let by_rows = n_features > rows.len();
-        let products = if by_rows { centred.row_products() } else { centred.column_products() };
+        let products =
+            if by_rows { centred.row_products(MAX_PRODUCT_BYTES) } else { centred.column_products() };
         let divisor = (rows.len() - 1) as f64;
         let total_variance = products.trace() / divisor;
         let eigen = products.eigen()?;
         drop(products);
-        let tolerance = RANK_TOLERANCE.max(eigen.values.len() as f64 * f64::EPSILON) * eigen.values[0];
-        let rank = eigen.values.iter().take_while(|&&value| value > tolerance && value > 0.0).count();
-        let n_components = self.n_components.min(rank);
-        if n_components == 0 {
-            return Err(Error::Parameter {
-                name: "n_components",
-                found: self.n_components.to_string(),
-                expected: "samples that differ: all rows are equal".into(),
-            });
-        }
+        let n_components = self.n_found(&eigen)?;
         let mut components = Array2::zeros((n_components, n_features));
         if by_rows {
-            centred.combine_rows(&eigen, &mut components);
-        } else {
-            for ((component_idx, column), loading) in components.indexed_iter_mut() {
-                *loading = eigen.element(component_idx, column) as f32;
-            }
+            centred.combine_rows(&eigen, components.view_mut());
+            return Ok(Pca::from_row_products(&mean, components, &eigen, total_variance, rows.len()));
         }
-        let negated = make_signs_definite(&mut components);
+        for ((component_idx, column), loading) in components.indexed_iter_mut() {
+            *loading = eigen.element(component_idx, column) as f32;
+        }
+        make_signs_definite(&mut components);
         let explained_variance = eigen.values[..n_components].iter().map(|value| value / divisor).collect();
         let mean = mean.iter().map(|&m| m as f32).collect();
         let pca = Pca { mean, components, explained_variance, total_variance };
-        let scores = if by_rows {
-            // x_i = sum_k s_k u_ik v_k, so the projection onto v_k is s_k u_ik.
-            Array2::from_shape_fn((rows.len(), n_components), |(row, k)| {
-                let sign = if negated[k] { -1.0 } else { 1.0 };
-                (sign * eigen.values[k].sqrt() * eigen.element(k, row)) as f32
-            })
-        } else {
-            pca.project(rows)
-        };
+        let scores = pca.project(rows);
         Ok((pca, scores))
+    }
+
+    /// Refuses too few rows, and components that they cannot have.
+    pub(super) fn check(&self, n_rows: usize, n_features: usize) -> Result<()> {
+        if n_rows < 2 {
+            return Err(Error::TooFewSamples { what: "principal components", wanted: 2, found: n_rows });
+        }
+        let most = (n_rows - 1).min(n_features);
+        if !(1..=most).contains(&self.n_components) {
+            return Err(Error::Parameter {
+                name: "n_components",
+                found: self.n_components.to_string(),
+                expected: format!("1 to {most} for {n_rows} samples of {n_features} features"),
+            });
+        }
+        Ok(())
+    }
+
+    /// How many of the components wanted have a variance.
+    pub(super) fn n_found(&self, eigen: &symmetric::Eigen) -> Result<usize> {
+        let tolerance = RANK_TOLERANCE.max(eigen.values.len() as f64 * f64::EPSILON) * eigen.values[0];
+        let rank = eigen.values.iter().take_while(|&&value| value > tolerance && value > 0.0).count();
+        match self.n_components.min(rank) {
+            0 => Err(Error::Parameter {
+                name: "n_components",
+                found: self.n_components.to_string(),
+                expected: "samples that differ: all rows are equal".into(),
+            }),
+            n_components => Ok(n_components),
+        }
     }
 }
 
@@ -128,7 +132,7 @@ impl Fit for PcaParams {
 }
 
 /// The mean of each column, in f64, in the order of the rows.
-fn column_means(rows: &[&[f32]], n_features: usize) -> Vec<f64> {
+pub(super) fn column_means(rows: &[&[f32]], n_features: usize) -> Vec<f64> {
     let mut means = vec![0.0; n_features];
     means.par_chunks_mut(BLOCK).enumerate().for_each(|(block_idx, means)| {
         let columns = block_idx * BLOCK..block_idx * BLOCK + means.len();
@@ -141,9 +145,9 @@ fn column_means(rows: &[&[f32]], n_features: usize) -> Vec<f64> {
 }
 
 /// Samples less their mean, formed piece by piece.
-struct Centred<'a> {
-    rows: &'a [&'a [f32]],
-    mean: &'a [f64],
+pub(super) struct Centred<'a> {
+    pub(super) rows: &'a [&'a [f32]],
+    pub(super) mean: &'a [f64],
 }
 
 impl Centred<'_> {
@@ -161,29 +165,36 @@ impl Centred<'_> {
         width
     }
 
-    fn row_products(&self) -> symmetric::Symmetric {
+    /// `X X^T`, with about `max_bytes` for partial sums.
+    pub(super) fn row_products(&self, max_bytes: usize) -> symmetric::Symmetric {
         let n_pieces = self.mean.len().div_ceil(PIECE);
-        sum_of_products(self.rows.len(), n_pieces, PIECE, |piece_idx, piece| {
+        sum_of_products(self.rows.len(), n_pieces, PIECE, max_bytes, |piece_idx, piece| {
             self.fill_columns(piece_idx * PIECE, piece)
         })
     }
 
     fn column_products(&self) -> symmetric::Symmetric {
         let n_features = self.mean.len();
-        sum_of_products(n_features, self.rows.len().div_ceil(PIECE), PIECE, |piece_idx, piece| {
-            let first = piece_idx * PIECE;
-            let rows = &self.rows[first..(first + PIECE).min(self.rows.len())];
-            for (i, row) in rows.iter().enumerate() {
-                for (column, (&value, mean)) in row.iter().zip(self.mean).enumerate() {
-                    piece[column * rows.len() + i] = f64::from(value) - mean;
+        sum_of_products(
+            n_features,
+            self.rows.len().div_ceil(PIECE),
+            PIECE,
+            MAX_PRODUCT_BYTES,
+            |piece_idx, piece| {
+                let first = piece_idx * PIECE;
+                let rows = &self.rows[first..(first + PIECE).min(self.rows.len())];
+                for (i, row) in rows.iter().enumerate() {
+                    for (column, (&value, mean)) in row.iter().zip(self.mean).enumerate() {
+                        piece[column * rows.len() + i] = f64::from(value) - mean;
+                    }
                 }
-            }
-            rows.len()
-        })
+                rows.len()
+            },
+        )
     }
 
     /// The components `v_k = X^T u_k / s_k` from the eigenvectors of `X X^T`.
-    fn combine_rows(&self, eigen: &symmetric::Eigen, components: &mut Array2<f32>) {
+    pub(super) fn combine_rows(&self, eigen: &symmetric::Eigen, mut components: ArrayViewMut2<'_, f32>) {
         let (n_components, n_rows) = (components.nrows(), self.rows.len());
         let weights: Vec<f64> = (0..n_components)
             .flat_map(|k| (0..n_rows).map(move |row| eigen.element(k, row) / eigen.values[k].sqrt()))
@@ -224,6 +235,27 @@ fn make_signs_definite(components: &mut Array2<f32>) -> Vec<bool> {
 }
 
 impl Pca {
+    /// From the eigenvectors of `X X^T`, with the projections of the rows.
+    pub(super) fn from_row_products(
+        mean: &[f64],
+        mut components: Array2<f32>,
+        eigen: &symmetric::Eigen,
+        total_variance: f64,
+        n_rows: usize,
+    ) -> (Self, Array2<f32>) {
+        let negated = make_signs_definite(&mut components);
+        let n_components = components.nrows();
+        // x_i = sum_k s_k u_ik v_k, so the projection onto v_k is s_k u_ik.
+        let scores = Array2::from_shape_fn((n_rows, n_components), |(row, k)| {
+            let sign = if negated[k] { -1.0 } else { 1.0 };
+            (sign * eigen.values[k].sqrt() * eigen.element(k, row)) as f32
+        });
+        let divisor = (n_rows - 1) as f64;
+        let explained_variance = eigen.values[..n_components].iter().map(|value| value / divisor).collect();
+        let mean = mean.iter().map(|&m| m as f32).collect();
+        (Self { mean, components, explained_variance, total_variance }, scores)
+    }
+
     /// A projection from what the four methods below gave.
     ///
     /// # Errors

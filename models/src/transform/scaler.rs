@@ -147,10 +147,16 @@ impl Scaler {
         if row.len() != self.mean.len() {
             return Err(wrong_width("features to scale", self.mean.len(), row.len()));
         }
-        for ((value, mean), scale) in row.iter_mut().zip(&self.mean).zip(&self.scale) {
+        self.scale_from(0, row);
+        Ok(())
+    }
+
+    /// Scales values that lie in columns from `first_column` on.
+    pub(super) fn scale_from(&self, first_column: usize, values: &mut [f32]) {
+        let (mean, scale) = (&self.mean[first_column..], &self.scale[first_column..]);
+        for ((value, mean), scale) in values.iter_mut().zip(mean).zip(scale) {
             *value = (*value - mean) / scale;
         }
-        Ok(())
     }
 }
 

@@ -11,8 +11,6 @@ use faer::linalg::matmul::{self};
 use faer::{Accum, Mat, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
-/// Memory for partial sums that are computed at the same time.
-const MAX_PARTIAL_BYTES: usize = 512 << 20;
 const MAX_LANES: usize = 16;
 
 /// A symmetric matrix of which only the lower triangle is meant.
@@ -25,12 +23,18 @@ pub(super) struct Eigen {
 }
 
 /// The sum over all pieces `0..n_pieces` of `P P^T`, where `fill` writes piece `P`, row-major `[order, width]`, and
-/// returns its width, at most `max_width`.
-pub(super) fn sum_of_products<F>(order: usize, n_pieces: usize, max_width: usize, fill: F) -> Symmetric
+/// returns its width, at most `max_width`. Partial sums computed at the same time take at most `max_bytes`, or what one takes.
+pub(super) fn sum_of_products<F>(
+    order: usize,
+    n_pieces: usize,
+    max_width: usize,
+    max_bytes: usize,
+    fill: F,
+) -> Symmetric
 where
     F: Fn(usize, &mut [f64]) -> usize + Sync,
 {
-    let n_lanes = (MAX_PARTIAL_BYTES / (8 * order * order).max(1)).clamp(1, MAX_LANES).min(n_pieces.max(1));
+    let n_lanes = (max_bytes / (8 * order * order).max(1)).clamp(1, MAX_LANES).min(n_pieces.max(1));
     let lanes: Vec<Mat<f64>> = (0..n_lanes)
         .into_par_iter()
         .map(|lane| {
@@ -63,6 +67,10 @@ where
 }
 
 impl Symmetric {
+    pub(super) fn add(&mut self, other: Self) {
+        self.0 += other.0;
+    }
+
     pub(super) fn trace(&self) -> f64 {
         (0..self.0.nrows()).map(|i| self.0[(i, i)]).sum()
     }

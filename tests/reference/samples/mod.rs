@@ -1,6 +1,8 @@
 //! The samples that the reference values were computed from.
 #![allow(dead_code)] // each test uses its part
 
+pub(crate) mod ranks;
+
 use ndarray::Array2;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

@@ -355,4 +355,6 @@ impl Detector for IsolationForest {
 }
 
 #[cfg(test)]
+mod laws;
+#[cfg(test)]
 mod tests;
