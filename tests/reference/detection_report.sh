@@ -33,6 +33,16 @@ evaluate() {
     evaluate "run_a, watched from image 300 on" $a --from 300 "$@"
 }
 
+# The same with features of a trained network, where its weights are.
+weights=$ANOMALYD_SHARED/weights
+if ls "$weights"/resnet50_v1_keras* >/dev/null 2>&1; then
+    # shellcheck disable=SC2086
+    evaluate "all runs, each with its twin; features of ResNet-50's layer3 in place of HOG" $all --weights-dir "$weights" --set \
+        'online.one_step_ahead.features.extractor={name="resnet50",weights="resnet50-v1-keras-layer3",tap="layer3"}' "$@"
+else
+    echo "SKIPPED: the report with ResNet-50's features: no resnet50_v1_keras* in $weights" >&2
+fi
+
 if [ -f "$data/run_b/raw_entropy.npz" ]; then
     fields=$(mktemp -d)
     trap 'rm -rf "$fields"' EXIT
