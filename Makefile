@@ -1,6 +1,6 @@
 # The two commands of the README: `make demo` and `make test`. Each installs the system packages that it needs.
 .PHONY: help setup build clients simulation simulation-report probes demo test test-rust test-c test-fortran test-simulation \
-        test-python check lint bench bench-peers detection-report install clean
+        test-python mpi setup-mpi test-mpi check lint bench bench-peers detection-report install clean
 
 # Debian's Python, whose python3-zmq the tests use; a Python of pyenv or conda would not see it.
 PYTHON ?= /usr/bin/python3
@@ -10,6 +10,8 @@ JOBS ?= $(shell nproc)
 CARGO ?= cargo
 
 BINARY := target/release/anomalyd
+# Apart, since it needs the site's MPI to run.
+MPI_BINARY := build/mpi/anomalyd
 # Where shared weights and data lie, if they do; the tests that want them say loudly that they skip.
 export ANOMALYD_SHARED ?= $(abspath $(CURDIR)/../shared)
 
@@ -20,6 +22,7 @@ help:
 	@echo "make build     the daemon, the C and Fortran clients, the simulation"
 	@echo "make detection-report   false alarms, delays and painted faults on the shared runs"
 	@echo "make simulation-report   50 runs of the simulation, each with a bit flipped at random: what is caught, and how soon"
+	@echo "make mpi       $(MPI_BINARY): the daemon with the feature mpi (docs/mpi.md)"
 	@echo "make install   PREFIX=$(PREFIX): the daemon, the clients' libraries and headers"
 	@echo "make bench     benchmarks of the crates"
 	@echo "make bench-peers   the extractor and the forest beside other engines, which it installs under build/"
@@ -57,7 +60,7 @@ demo: $(BINARY) simulation
 simulation-report: $(BINARY) simulation
 	$(PYTHON) tests/simulation/report.py --daemon $(BINARY) --simulation build/simulation $(REPORT)
 
-test: test-rust test-c test-fortran test-simulation test-python
+test: test-rust test-c test-fortran test-simulation test-python test-mpi
 	@echo "all tests passed"
 
 test-rust: $(BINARY)
@@ -77,9 +80,25 @@ test-python: $(BINARY) clients probes simulation
 	$(PYTHON) tests/wire/vectors.py -v
 	$(PYTHON) -m unittest discover -v -s tests/e2e -t tests/e2e
 
-lint: setup
+setup-mpi: setup
+	@ANOMALYD_MPI=1 sh deploy/install-packages.sh
+
+# A target of tests with it, so that the dependencies are those of the other build; which is then put back in its place.
+mpi: setup-mpi
+	$(CARGO) build --release --locked --workspace --bin anomalyd --test npy --features anomalyd/mpi
+	install -D -m 755 $(BINARY) $(MPI_BINARY)
+	$(CARGO) build --release --locked --workspace --bin anomalyd --test npy
+
+test-mpi: mpi
+	$(CARGO) test --release --locked --workspace --lib --features anomalyd/mpi -- ranks:: serve_by_mpi::
+	cmake -S tests/e2e/probe -B build/e2e -DCMAKE_BUILD_TYPE=Release -DANOMALYD_MPI=ON
+	cmake --build build/e2e -j $(JOBS)
+	ANOMALYD_MPI_BINARY=$(abspath $(MPI_BINARY)) $(PYTHON) -m unittest discover -v -s tests/e2e -t tests/e2e -p test_mpi.py
+
+lint: setup-mpi
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --release --locked --workspace --all-targets --features anomalyd/mpi -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --workspace --no-deps
 
 check: lint test

@@ -3,6 +3,8 @@
 set -eu
 
 packages="gcc make pkg-config cmake gfortran libzmq3-dev libsodium-dev python3 python3-zmq python3-numpy"
+# With ANOMALYD_MPI=1 also what serving within an MPI job needs: an MPI, and libclang for its Rust bindings.
+[ "${ANOMALYD_MPI:-0}" = 0 ] || packages="$packages openmpi-bin libopenmpi-dev libclang-dev"
 
 missing=""
 for package in $packages; do

@@ -115,8 +115,9 @@ typedef enum anomalyd_policy {
 typedef struct anomalyd_options {
     /** sizeof(anomalyd_options), by which the library knows the caller's version of this struct. */
     size_t size;
-    /** "ipc:///path" or "tcp://host:port". NULL: the variable ANOMALYD_ENDPOINT, else the endpoint file named by
-        ANOMALYD_ENDPOINT_FILE, which is read again at each connection, so that a restarted daemon is found. */
+    /** "ipc:///path" or "tcp://host:port", for CURVE with "?server_public_key=KEY" behind it. NULL: the variable
+       ANOMALYD_ENDPOINT, else the endpoint file named by ANOMALYD_ENDPOINT_FILE, which is read again at each
+       connection, so that a restarted daemon is found. */
     const char *endpoint;
     /** Name of the simulation run: letters, digits, "-_.:", at most ANOMALYD_MAX_RUN. NULL or "": no run; each image is
         judged alone by a fitted model, and nothing is learnt. */
@@ -138,7 +139,7 @@ typedef struct anomalyd_options {
        or pyzmq. Readable by its owner only. NULL: a key pair made at open, for a daemon that admits any client. */
     const char *client_key_file;
     /** CURVE: file with the daemon's public key, a line server_public_key=... or public_key=... in Z85, or the bare
-       key. NULL: the key in the endpoint file; no key there means no encryption. */
+       key. NULL: the key with the endpoint or in the endpoint file; no key there means no encryption. */
     const char *server_key_file;
 } anomalyd_options;
 
@@ -172,7 +173,8 @@ typedef struct anomalyd_verdict {
 /** A connection to a daemon on behalf of one simulation run. */
 typedef struct anomalyd_client anomalyd_client;
 
-/** Sets `options` to the defaults. NULL is ignored. Compiled into the caller, whose version of the struct it then has. */
+/** Sets `options` to the defaults. NULL is ignored. Compiled into the caller, whose version of the struct it then has.
+ */
 static inline void anomalyd_options_init(anomalyd_options *options)
 {
     static const anomalyd_options defaults = ANOMALYD_OPTIONS_INIT;

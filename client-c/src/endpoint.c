@@ -14,6 +14,9 @@
 /* PROTOCOL.md, section 10; and one for the NUL. */
 #define MAX_FILE (65536 + 1)
 
+/* What stands before the daemon's public key, where one is given with the endpoint (PROTOCOL.md, 12.3). */
+#define KEY_MARK "?server_public_key="
+
 /* What one endpoint file says; the strings point into its text. */
 typedef struct endpoint_file {
     const char *protocol, *host, *pid, *boot_id, *instance, *server_key;
@@ -43,7 +46,7 @@ static anomalyd_status check_tcp(const char *address, anomalyd_problem *problem)
     return ANOMALYD_OK;
 }
 
-anomalyd_status anomalyd_endpoint_check(const char *address, anomalyd_problem *problem)
+static anomalyd_status check_address(const char *address, anomalyd_problem *problem)
 {
     size_t length = strlen(address);
 
@@ -65,6 +68,27 @@ anomalyd_status anomalyd_endpoint_check(const char *address, anomalyd_problem *p
         return check_tcp(address, problem);
     return anomalyd_problem_set(problem, ANOMALYD_INVALID, "endpoint %s: expected ipc:///path or tcp://host:port",
                                 address);
+}
+
+anomalyd_status anomalyd_endpoint_check(const char *given, anomalyd_problem *problem)
+{
+    char address[ANOMALYD_MAX_ENDPOINT + 1];
+    const char *mark = strstr(given, KEY_MARK);
+    size_t length = mark == NULL ? 0 : (size_t)(mark - given);
+
+    if (mark == NULL)
+        return check_address(given, problem);
+    if (strlen(given) > ANOMALYD_MAX_ENDPOINT)
+        return anomalyd_problem_set(problem, ANOMALYD_INVALID, "endpoint %.80s... has %lu bytes, the limit is %d",
+                                    given, (unsigned long)strlen(given), ANOMALYD_MAX_ENDPOINT);
+    memcpy(address, given, length);
+    address[length] = '\0';
+    mark += strlen(KEY_MARK);
+    if (strlen(mark) != ANOMALYD_KEY_SIZE - 1)
+        return anomalyd_problem_set(problem, ANOMALYD_INVALID,
+                                    "endpoint %s: the key given with it has %lu characters, expected %d of Z85",
+                                    address, (unsigned long)strlen(mark), ANOMALYD_KEY_SIZE - 1);
+    return check_address(address, problem);
 }
 
 int anomalyd_read_small_file(const char *path, char *text, size_t size, bool private_only)
@@ -237,7 +261,7 @@ static anomalyd_status read_file(const char *path, anomalyd_endpoint *endpoint, 
                                     "endpoint file %s names no tcp:// service endpoint, "
                                     "and this is another host than the daemon's, %.80s; let the daemon bind one",
                                     path, file.host);
-    if (anomalyd_endpoint_check(address, &detail) != ANOMALYD_OK)
+    if (check_address(address, &detail) != ANOMALYD_OK)
         return anomalyd_problem_set(problem, ANOMALYD_STALE_ENDPOINT, "endpoint file %s: %s", path, detail.words);
     if (file.server_key != NULL && *file.server_key != '\0') {
         if (strlen(file.server_key) != ANOMALYD_KEY_SIZE - 1)
@@ -253,7 +277,7 @@ static anomalyd_status read_file(const char *path, anomalyd_endpoint *endpoint, 
 
 anomalyd_status anomalyd_endpoint_resolve(const char *given, anomalyd_endpoint *endpoint, anomalyd_problem *problem)
 {
-    const char *path;
+    const char *path, *mark;
     anomalyd_status status;
 
     memset(endpoint, 0, sizeof *endpoint);
@@ -271,7 +295,14 @@ anomalyd_status anomalyd_endpoint_resolve(const char *given, anomalyd_endpoint *
         return read_file(path, endpoint, problem);
     }
     status = anomalyd_endpoint_check(given, problem);
-    if (status == ANOMALYD_OK)
+    if (status != ANOMALYD_OK)
+        return status;
+    mark = strstr(given, KEY_MARK);
+    if (mark == NULL) {
         memcpy(endpoint->address, given, strlen(given) + 1);
-    return status;
+    } else {
+        memcpy(endpoint->address, given, (size_t)(mark - given)); /* the NUL is there already */
+        memcpy(endpoint->server_key, mark + strlen(KEY_MARK), ANOMALYD_KEY_SIZE);
+    }
+    return ANOMALYD_OK;
 }

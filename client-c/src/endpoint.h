@@ -16,8 +16,9 @@ typedef struct anomalyd_endpoint {
     bool may_change; /* after a failure: the file may be written again by a daemon that is starting */
 } anomalyd_endpoint;
 
-/* Checks an endpoint's form: ipc:// with a path that fits sun_path, or tcp:// with host and port. */
-anomalyd_status anomalyd_endpoint_check(const char *address, anomalyd_problem *problem);
+/* Checks an endpoint's form: ipc:// with a path that fits sun_path, or tcp:// with host and port; the daemon's public key
+ * may stand behind it. */
+anomalyd_status anomalyd_endpoint_check(const char *given, anomalyd_problem *problem);
 
 /* Finds the endpoint. `given` may be empty. ANOMALYD_INVALID if none is given anywhere. */
 anomalyd_status anomalyd_endpoint_resolve(const char *given, anomalyd_endpoint *endpoint, anomalyd_problem *problem);

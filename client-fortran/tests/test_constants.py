@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The module's constants against anomalyd.h and PROTOCOL.md by name and number, and abi.c for completeness.
 
-test_constants.py MODULE HEADER PROTOCOL.md ABI_C
+test_constants.py MODULE HEADER PROTOCOL.md ABI_C, with anomalyd_mpi.f90 and anomalyd_mpi.h beside the first two.
 """
 
 import pathlib
@@ -36,6 +36,17 @@ class Constants(unittest.TestCase):
         self.assertGreaterEqual(len(protocol), 15)
         self.assertEqual({name: value for name, value in of_the_module().items() if 100 <= value < 1000 and
                           not name.startswith("max_")}, protocol)
+
+    def test_colour_of_the_daemon_is_one_number(self):
+        beside = [pathlib.Path(path).with_name(name) for path, name in zip(sys.argv[1:3], ("anomalyd_mpi.f90", "anomalyd_mpi.h"))]
+        module, header = (path.read_text(encoding="utf-8") for path in beside)
+        colours = [
+            re.search(r":: anomalyd_mpi_colour = (\d+)", module).group(1),
+            re.search(r"#define ANOMALYD_MPI_COLOUR (\d+)", header).group(1),
+            re.search(r"The daemon's colour is (\d+)", PROTOCOL).group(1),
+            str(int(re.search(r"\((0x[0-9A-F]+), \"anom\"", PROTOCOL).group(1), 16)),
+        ]
+        self.assertEqual(len(set(colours)), 1, colours)
 
     def test_abi_test_compares_every_constant(self):
         compared = {name.lower() for name in re.findall(r"\bANOMALYD_([A-Z_]+),", ABI)}

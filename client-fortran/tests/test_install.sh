@@ -33,6 +33,7 @@ cd "$folder" # compilers leave module files where they are
 run $fc "$source/examples/minimal.f90" $(pkg-config --cflags --libs anomalyd-fortran) -o by-pkg-config
 check ./by-pkg-config "pkg-config"
 mkdir own && cd own
+test -f "$prefix/share/anomalyd-fortran/anomalyd_mpi.f90"
 # shellcheck disable=SC2046
 run $fc "$prefix/share/anomalyd-fortran/anomalyd.f90" "$source/examples/minimal.f90" $(pkg-config --libs anomalyd) -o from-source
 check ./from-source "the installed source file"

@@ -134,6 +134,9 @@ pub struct ServeArgs {
     /// cpu, cpu:f32 (not by AMX), or cuda:N in a build for it (models.device)
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
+    /// Serve from within the simulation's MPI job: mpirun -n N1 simulation : -n N2 anomalyd serve --mpi
+    #[arg(long)]
+    pub mpi: bool,
 }
 
 /// Arguments of `fit`.

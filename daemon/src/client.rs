@@ -48,8 +48,13 @@ pub struct Found {
 }
 
 impl Found {
+    /// At `endpoint`, behind which the daemon's public key may stand (PROTOCOL.md, 12.3).
     fn at(endpoint: String) -> Self {
-        Self { endpoint, server_public_key: String::new(), client_keys: None }
+        let (endpoint, key) = match endpoint.split_once("?server_public_key=") {
+            Some((endpoint, key)) => (endpoint.to_owned(), key.to_owned()),
+            None => (endpoint, String::new()),
+        };
+        Self { endpoint, server_public_key: key, client_keys: None }
     }
 
     /// Reads the key files that the command line names.

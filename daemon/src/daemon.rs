@@ -19,7 +19,7 @@ use crate::server::{self, Service};
 use crate::sockets::{Bound, Lock};
 use crate::wire::Wire;
 use crate::worker::{self, Judge};
-use anomalyd_models::extractor::WeightsStore;
+use anomalyd_models::extractor::{ExtractorSource, OwnExtractors, WeightsStore};
 use anomalyd_models::online::{OnlineMethod, RunSettings};
 use anomalyd_proto::{Instance, Socket};
 use anyhow::Context;
@@ -69,10 +69,17 @@ impl Operations for Levers {
 impl Daemon {
     /// Loads what is needed and starts serving on `bound`.
     ///
+    /// - `extractors`: for runs; `None`: those of this process.
+    ///
     /// # Errors
     ///
     /// A root that is no directory, a parameter or a device that cannot be used, a model that cannot be loaded.
-    pub fn start(config: &Config, bound: Bound, instance: Instance) -> anyhow::Result<Self> {
+    pub fn start(
+        config: &Config,
+        bound: Bound,
+        instance: Instance,
+        extractors: Option<Arc<dyn ExtractorSource>>,
+    ) -> anyhow::Result<Self> {
         let weights = Arc::new(WeightsStore::new(config.weights_dirs.clone()).context("the weights")?);
         let device = config.device;
         let models = ModelsStore::open(
@@ -84,8 +91,7 @@ impl Daemon {
         let settings = RunSettings {
             params: config.online.clone(),
             preprocess: config.preprocess,
-            weights,
-            device,
+            extractors: extractors.unwrap_or_else(|| Arc::new(OwnExtractors { weights, device })),
             max_streams: config.max_streams,
         };
         let store = config.state_dir.as_deref().map(RunStore::open).transpose()?;

@@ -21,6 +21,8 @@ pub mod mailbox;
 pub mod models_store;
 pub mod paths;
 pub mod queue;
+#[cfg(feature = "mpi")]
+pub mod ranks;
 pub mod replies;
 pub mod report;
 pub mod run_store;

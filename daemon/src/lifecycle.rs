@@ -6,6 +6,7 @@ use sd_notify::NotifyState;
 use std::future::Future;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// Tells systemd, where it listens; elsewhere, as in a batch job, it is nothing.
@@ -16,12 +17,15 @@ fn tell(states: &[NotifyState<'_>]) {
 }
 
 /// Serves until the daemon has drained: SIGTERM and SIGINT make it drain, a second one end at once, SIGHUP reads the models
-/// again.
+/// again. So does the end of the simulation, where the daemon is a part of its job: `simulation_end` tells it, or is dropped.
 ///
 /// # Errors
 ///
 /// If signals cannot be caught.
-pub async fn supervise(daemon: &mut Daemon) -> anyhow::Result<()> {
+pub async fn supervise(
+    daemon: &mut Daemon,
+    mut simulation_end: Option<oneshot::Receiver<()>>,
+) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
     let mut hang_up = signal(SignalKind::hangup()).context("SIGHUP cannot be caught")?;
@@ -44,6 +48,14 @@ pub async fn supervise(daemon: &mut Daemon) -> anyhow::Result<()> {
                 } else {
                     tracing::info!(signal = name, waiting = daemon.queue.n_waiting(), in_work = daemon.queue.in_work(), "draining");
                     tell(&[NotifyState::Stopping, NotifyState::Status("draining")]);
+                    daemon.drain();
+                    is_draining = true;
+                }
+            }
+            Some(told) = of(&mut simulation_end) => {
+                simulation_end = None;
+                if told.is_ok() && !is_draining {
+                    tracing::info!("the simulation has ended");
                     daemon.drain();
                     is_draining = true;
                 }
@@ -71,6 +83,14 @@ pub async fn supervise(daemon: &mut Daemon) -> anyhow::Result<()> {
     }
     tell(&[NotifyState::Stopping, NotifyState::Status("ended")]);
     Ok(())
+}
+
+/// What the future there is gives; `None` if there is none.
+async fn of<F: Future + Unpin>(future: &mut Option<F>) -> Option<F::Output> {
+    match future {
+        Some(future) => Some(future.await),
+        None => None,
+    }
 }
 
 async fn either(

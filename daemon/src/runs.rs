@@ -261,7 +261,7 @@ impl RunSummary {
 mod tests {
     use super::*;
     use crate::job::tests::job;
-    use anomalyd_models::extractor::{DeviceChoice, WeightsStore};
+    use anomalyd_models::extractor::OwnExtractors;
     use anomalyd_models::image::{Decoded, Preprocess};
     use anomalyd_models::online::OnlineParams;
     use ndarray::Array3;
@@ -270,8 +270,7 @@ mod tests {
         let settings = RunSettings {
             params: OnlineParams::default(),
             preprocess: Preprocess::default(),
-            weights: Arc::new(WeightsStore::default()),
-            device: DeviceChoice::default(),
+            extractors: Arc::new(OwnExtractors::default()),
             max_streams: 4,
         };
         Runs::new(max_runs, settings, None).unwrap()

@@ -12,8 +12,8 @@ use std::thread::{Builder, JoinHandle};
 /// How peers are encrypted and admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecurityConfig {
-    /// File with the daemon's key pair.
-    pub server_key_file: PathBuf,
+    /// File with the daemon's key pair; `None`: a pair that is made at the start and kept nowhere.
+    pub server_key_file: Option<PathBuf>,
     /// Directory with a public key file for each client admitted; `None`: who has the daemon's public key is admitted.
     pub client_keys_dir: Option<PathBuf>,
 }

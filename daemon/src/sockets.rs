@@ -69,7 +69,10 @@ impl Bound {
         let mut keys = None;
         let mut gate = None;
         if let Some(security) = &config.security {
-            keys = Some(KeyPair::read(&security.server_key_file)?);
+            keys = Some(match &security.server_key_file {
+                Some(path) => KeyPair::read(path)?,
+                None => KeyPair::generate()?,
+            });
             if let Some(dir) = &security.client_keys_dir {
                 gate = Some(Gate::start(&context, dir.clone())?);
             }

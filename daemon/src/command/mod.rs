@@ -13,6 +13,8 @@ mod progress;
 mod recorded;
 mod replay;
 mod serve;
+#[cfg(feature = "mpi")]
+mod serve_by_mpi;
 
 use crate::cli::{Cli, Command};
 use crate::config::{LogConfig, LogFormat, raw, resolve_log};
@@ -54,7 +56,7 @@ pub enum Exit {
 pub fn run(cli: Cli) -> anyhow::Result<Exit> {
     let log = LogFlags { level: cli.log_level, format: cli.log_format };
     match cli.command {
-        Command::Serve(args) => serve::run(&args, log),
+        Command::Serve(args) => serve::run(&args, &log),
         Command::Fit(args) => {
             log.start()?;
             fit::run(&args)

@@ -7,20 +7,59 @@ use crate::daemon::Daemon;
 use crate::instance::{self, Published};
 use crate::sockets::Bound;
 use crate::{lifecycle, log};
+use anomalyd_models::extractor::ExtractorSource;
 use anomalyd_proto::EndpointFile;
 use anyhow::Context;
 use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::oneshot;
 
-pub(super) fn run(args: &ServeArgs, log_flags: LogFlags) -> anyhow::Result<Exit> {
+pub(super) fn run(args: &ServeArgs, log_flags: &LogFlags) -> anyhow::Result<Exit> {
+    #[cfg(feature = "mpi")]
+    if args.mpi {
+        return super::serve_by_mpi::run(args, log_flags);
+    }
+    anyhow::ensure!(
+        !args.mpi,
+        "--mpi, but this anomalyd was built without MPI: build it with `cargo build --release -p anomalyd --features mpi`, or leave --mpi out"
+    );
+    let config = configured(args, log_flags, &Surroundings::of_process()?)?;
+    log::start(&config.log)?;
+    serve(&config, Company::default())?;
+    Ok(Exit::Success)
+}
+
+/// The configuration of `serve`.
+pub(super) fn configured(
+    args: &ServeArgs,
+    log_flags: &LogFlags,
+    surroundings: &Surroundings,
+) -> anyhow::Result<Config> {
     let mut flags = flags(args)?;
-    flags.extend(log_flags.level.map(|level| ("log.level".to_owned(), level)));
+    flags.extend(log_flags.level.iter().map(|level| ("log.level".to_owned(), level.clone())));
     flags.extend(log_flags.format.map(|format| {
         let format = if format == LogFormat::Json { "json" } else { "text" };
         ("log.format".to_owned(), format.to_owned())
     }));
-    let config = read(&args.config, &flags)?;
-    log::start(&config.log)?;
+    read_within(&args.config, &flags, surroundings)
+}
 
+/// Told where the daemon is.
+pub(super) type Ready = Box<dyn FnOnce(&EndpointFile) + Send>;
+
+/// What the daemon has around it where it is not alone.
+#[derive(Default)]
+pub(super) struct Company {
+    /// Extractors of others.
+    pub(super) extractors: Option<Arc<dyn ExtractorSource>>,
+    /// Called as soon as it serves; dropped if it never does.
+    pub(super) ready: Option<Ready>,
+    /// Tells that it is time to end.
+    pub(super) end: Option<oneshot::Receiver<()>>,
+}
+
+/// Serves until told to end.
+pub(super) fn serve(config: &Config, company: Company) -> anyhow::Result<()> {
     let instance = instance::new_instance()?;
     // Bound first: a second daemon on the same sockets is refused before it has loaded anything.
     let bound = Bound::bind(&config.sockets)?;
@@ -35,7 +74,7 @@ pub(super) fn run(args: &ServeArgs, log_flags: LogFlags) -> anyhow::Result<Exit>
         server_public_key: bound.server_public_key.clone(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("tokio")?;
-    let mut daemon = Daemon::start(&config, bound, instance.clone())?;
+    let mut daemon = Daemon::start(config, bound, instance.clone(), company.extractors)?;
     let published = Published::write(&config.sockets.endpoint_file, &endpoints)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -48,7 +87,10 @@ pub(super) fn run(args: &ServeArgs, log_flags: LogFlags) -> anyhow::Result<Exit>
         "serving{}",
         if config.state_dir.is_none() { "; runs are remembered in memory, until the end of this process" } else { "" }
     );
-    let supervised = runtime.block_on(lifecycle::supervise(&mut daemon));
+    if let Some(ready) = company.ready {
+        ready(&endpoints);
+    }
+    let supervised = runtime.block_on(lifecycle::supervise(&mut daemon, company.end));
     // First, so that no client is sent to sockets that are being closed.
     drop(published);
     supervised?;
@@ -56,11 +98,19 @@ pub(super) fn run(args: &ServeArgs, log_flags: LogFlags) -> anyhow::Result<Exit>
     // A model that is still being read need not be waited for.
     runtime.shutdown_background();
     tracing::info!("ended");
-    Ok(Exit::Success)
+    Ok(())
 }
 
 /// Joins and checks the configuration for `args`, with `flags` on top.
 pub(super) fn read(args: &ConfigArgs, flags: &[(String, String)]) -> anyhow::Result<Config> {
+    read_within(args, flags, &Surroundings::of_process()?)
+}
+
+fn read_within(
+    args: &ConfigArgs,
+    flags: &[(String, String)],
+    surroundings: &Surroundings,
+) -> anyhow::Result<Config> {
     let file = match &args.config {
         Some(path) => {
             let text = std::fs::read_to_string(path)
@@ -73,7 +123,7 @@ pub(super) fn read(args: &ConfigArgs, flags: &[(String, String)]) -> anyhow::Res
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let raw = join(file.as_ref().map(|(path, text)| (*path, text.as_str())), variables, &flags)?;
-    Config::resolve(&raw, &Surroundings::of_process()?)
+    Config::resolve(&raw, surroundings)
 }
 
 /// The flags of `serve` that are settings.

@@ -99,6 +99,8 @@ pub struct Surroundings {
     pub user: u32,
     /// The node's name.
     pub host_name: String,
+    /// Whether this process is a part of the simulation's MPI job, whose other ranks may run on other nodes.
+    pub in_mpi_job: bool,
 }
 
 impl Surroundings {
@@ -116,6 +118,7 @@ impl Surroundings {
             current_dir: std::env::current_dir().context("the current directory")?,
             user: rustix::process::geteuid().as_raw(),
             host_name: crate::instance::host_name(),
+            in_mpi_job: false,
         })
     }
 
@@ -160,7 +163,9 @@ impl Config {
         let mut roots = surroundings.paths(&raw.paths.roots);
         if roots.is_empty() {
             let tcp = sockets.service.iter().find(|endpoint| endpoint.starts_with("tcp://"));
-            if let Some(endpoint) = tcp {
+            // A key made for this job and told to its ranks alone lets no other user in.
+            let is_closed = matches!(&sockets.security, Some(SecurityConfig { server_key_file: None, .. }));
+            if let Some(endpoint) = tcp.filter(|_| !is_closed) {
                 bail!(
                     "paths.roots is empty, and {endpoint} lets clients of other users in: say with --roots below which \
                      directories they may name images"
@@ -278,7 +283,11 @@ fn resolve_sockets(
             .map(|path| format!("ipc://{path}"))
             .context("sockets.runtime_dir is not UTF-8, which endpoints must be")
     };
-    let service = if raw.service.is_empty() {
+    let is_for_job = raw.service.is_empty() && raw.control.is_empty() && surroundings.in_mpi_job;
+    let service = if is_for_job {
+        // An abstract name, since nothing would remove the files of all jobs; what lets nobody else in is the key.
+        vec![format!("ipc://@anomalyd-{}-{}", surroundings.user, std::process::id()), "tcp://*:*".to_owned()]
+    } else if raw.service.is_empty() {
         vec![in_runtime_dir(SERVICE_SOCKET)?]
     } else {
         checked_endpoints(&raw.service)?
@@ -293,7 +302,10 @@ fn resolve_sockets(
         .filter(|mode| mode & !0o777 == 0 && mode & 0o600 == 0o600);
     let client_keys_dir = surroundings.path(&security.client_keys_dir);
     let security = match surroundings.path(&security.server_key_file) {
-        Some(server_key_file) => Some(SecurityConfig { server_key_file, client_keys_dir }),
+        Some(path) => Some(SecurityConfig { server_key_file: Some(path), client_keys_dir }),
+        None if is_for_job && client_keys_dir.is_none() => {
+            Some(SecurityConfig { server_key_file: None, client_keys_dir })
+        }
         None => {
             ensure!(
                 client_keys_dir.is_none(),
@@ -443,6 +455,29 @@ mod tests {
         ] {
             assert_eq!(control_beside(service), control);
         }
+    }
+
+    #[test]
+    fn endpoints_of_an_mpi_job_reach_other_nodes_and_are_closed_to_other_users() {
+        let within = |file: &str| {
+            let raw = join(Some((Path::new("test.toml"), file)), std::iter::empty(), &[]).unwrap();
+            Config::resolve(&raw, &Surroundings { in_mpi_job: true, ..surroundings() })
+        };
+        let config = within("").unwrap();
+        assert!(config.sockets.service[0].starts_with("ipc://@anomalyd-1000-"), "{:?}", config.sockets);
+        assert_eq!(config.sockets.service[1], "tcp://*:*");
+        assert!(config.sockets.control[0].ends_with(".control"), "{:?}", config.sockets);
+        assert_eq!(config.sockets.control[1], "tcp://*:*");
+        let fresh = SecurityConfig { server_key_file: None, client_keys_dir: None };
+        assert_eq!(config.sockets.security, Some(fresh));
+        assert_eq!(config.roots, [Path::new("/")]);
+        // What is configured is respected, and so are the rules for it.
+        let tcp = "[sockets]\nservice = [\"tcp://*:0\"]\n";
+        assert!(within(tcp).unwrap_err().to_string().contains("--roots"));
+        let config = within(&format!("{tcp}[paths]\nroots = [\"data\"]\n")).unwrap();
+        assert_eq!((config.sockets.service, config.sockets.security), (vec!["tcp://*:*".into()], None));
+        let keyed = within("[security]\nserver_key_file = \"k\"\n").unwrap_err().to_string();
+        assert!(keyed.contains("--roots"), "{keyed}");
     }
 
     #[test]

@@ -3,17 +3,17 @@
 use super::*;
 use crate::job::tests::job;
 use crate::job::{Answer, Job};
-use anomalyd_models::extractor::{DeviceChoice, WeightsStore};
+use anomalyd_models::extractor::OwnExtractors;
 use anomalyd_models::image::{Decoded, Preprocess};
 use anomalyd_models::online::{OnlineParams, Streams};
 use ndarray::Array3;
+use std::sync::Arc;
 
 fn settings() -> RunSettings {
     RunSettings {
         params: OnlineParams { max_snapshots: 3, ..OnlineParams::default() },
         preprocess: Preprocess::default(),
-        weights: WeightsStore::default().into(),
-        device: DeviceChoice::default(),
+        extractors: Arc::new(OwnExtractors::default()),
         max_streams: 4,
     }
 }

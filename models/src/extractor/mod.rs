@@ -10,6 +10,7 @@ pub mod kernels;
 mod manifest;
 mod random;
 mod resnet;
+mod source;
 mod store;
 mod weights;
 
@@ -18,6 +19,7 @@ pub use hog::{Hog, HogParams};
 pub use manifest::{Architecture, Manifest, Normalisation, Tap, Variant};
 pub use random::random_resnet50;
 pub use resnet::{ResNet, ResNetSpec};
+pub use source::{ExtractorSource, OwnExtractors};
 pub use store::WeightsStore;
 pub use weights::sha256_of;
 
@@ -98,8 +100,14 @@ fn check_shape(shape: ImageShape) -> Result<()> {
     Ok(())
 }
 
-/// Refuses images of another shape than the extractor was made for.
-fn check_images(images: &ArrayView4<'_, f32>, shape: ImageShape) -> Result<()> {
+/// Refuses images of another shape than the extractor was made for, as each extractor does.
+///
+/// - `images`: `[n, channels, rows, columns]`.
+///
+/// # Errors
+///
+/// [`Error::Shape`].
+pub fn check_images(images: &ArrayView4<'_, f32>, shape: ImageShape) -> Result<()> {
     let found = images.shape();
     if found[1..] != [shape.channels, shape.rows, shape.columns] {
         return Err(Error::Shape {

@@ -4,7 +4,7 @@ use super::block_matching::NoveltyMap;
 use super::evidence::Grid;
 use super::planes::Planes;
 use crate::error::Result;
-use crate::extractor::{DeviceChoice, ExtractorParams, HogParams, WeightsStore};
+use crate::extractor::{ExtractorParams, ExtractorSource, HogParams};
 use crate::rng::Rng;
 use crate::traits::FeatureExtractor;
 use ndarray::Array4;
@@ -42,8 +42,7 @@ pub(super) struct FeatureMap {
 pub(super) struct FeatureMaker {
     params: ExtractorParams,
     seed: u64,
-    weights: Arc<WeightsStore>,
-    device: DeviceChoice,
+    source: Arc<dyn ExtractorSource>,
     /// Made for the first image's shape.
     extractor: Option<Arc<dyn FeatureExtractor>>,
     /// `[channels, MAX_CHANNELS]`; empty where nothing is projected.
@@ -57,13 +56,8 @@ impl fmt::Debug for FeatureMaker {
 }
 
 impl FeatureMaker {
-    pub(super) fn new(
-        params: ExtractorParams,
-        seed: u64,
-        weights: Arc<WeightsStore>,
-        device: DeviceChoice,
-    ) -> Self {
-        Self { params, seed, weights, device, extractor: None, projection: Vec::new() }
+    pub(super) fn new(params: ExtractorParams, seed: u64, source: Arc<dyn ExtractorSource>) -> Self {
+        Self { params, seed, source, extractor: None, projection: Vec::new() }
     }
 
     /// The features of the compared image.
@@ -77,7 +71,7 @@ impl FeatureMaker {
             Some(extractor) => extractor,
             None => {
                 let params = fitting(&self.params, shape.rows.min(shape.columns));
-                let extractor = params.build(shape, &self.weights, &self.device)?;
+                let extractor = self.source.extractor(&params, shape)?;
                 self.projection = projection(extractor.feature_shape()[0], self.seed);
                 extractor
             }
@@ -186,11 +180,12 @@ impl FeatureMap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::extractor::OwnExtractors;
     use ndarray::Array3;
 
     fn maker() -> FeatureMaker {
         let params = ExtractorParams::Hog(HogParams { cells: 10, orientations: 8, block: 1 });
-        FeatureMaker::new(params, 3, WeightsStore::default().into(), DeviceChoice::default())
+        FeatureMaker::new(params, 3, Arc::new(OwnExtractors::default()))
     }
 
     fn image(rows: usize, columns: usize, start: f64) -> Planes {

@@ -6,7 +6,7 @@ use super::pool::Pool;
 use super::record::Record;
 use super::sequence::{Opinion, Rule};
 use crate::error::Result;
-use crate::extractor::{DeviceChoice, WeightsStore};
+use crate::extractor::ExtractorSource;
 use crate::rng::Rng;
 use crate::traits::{FeatureExtractor, ImageShape};
 use crate::verdict::Verdict;
@@ -21,20 +21,14 @@ pub(super) type Row = Box<[f32]>;
 pub(super) struct ForestRule {
     params: ForestRuleParams,
     seed: u64,
-    weights: Arc<WeightsStore>,
-    device: DeviceChoice,
+    source: Arc<dyn ExtractorSource>,
     /// Made for the first image's shape.
     extractor: Option<Arc<dyn FeatureExtractor>>,
 }
 
 impl ForestRule {
-    pub(super) fn new(
-        params: ForestRuleParams,
-        seed: u64,
-        weights: Arc<WeightsStore>,
-        device: DeviceChoice,
-    ) -> Self {
-        Self { params, seed, weights, device, extractor: None }
+    pub(super) fn new(params: ForestRuleParams, seed: u64, source: Arc<dyn ExtractorSource>) -> Self {
+        Self { params, seed, source, extractor: None }
     }
 }
 
@@ -60,7 +54,7 @@ impl Rule for ForestRule {
         let shape = ImageShape { channels, rows, columns };
         let extractor = match self.extractor.take().filter(|extractor| extractor.image_shape() == shape) {
             Some(extractor) => extractor,
-            None => self.params.extractor.build(shape, &self.weights, &self.device)?,
+            None => self.source.extractor(&self.params.extractor, shape)?,
         };
         let features = extractor.extract(pixels.view().insert_axis(Axis(0)));
         self.extractor = Some(extractor);

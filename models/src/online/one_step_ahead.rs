@@ -29,7 +29,7 @@ use super::surprise::{Measure, Surprise};
 use super::track::Track;
 use super::window::{MAX_MOTIONS, Window, motion, reach};
 use crate::error::Result;
-use crate::extractor::{DeviceChoice, WeightsStore};
+use crate::extractor::ExtractorSource;
 use crate::rng::Rng;
 use crate::traits::ImageShape;
 use ndarray::Array3;
@@ -124,12 +124,10 @@ impl OneStepAhead {
     pub(super) fn new(
         params: OneStepAheadParams,
         seed: u64,
-        weights: Arc<WeightsStore>,
-        device: DeviceChoice,
+        source: Arc<dyn ExtractorSource>,
     ) -> Result<Self> {
         let features = &params.features;
-        let maker =
-            features.enabled.then(|| FeatureMaker::new(features.extractor.clone(), seed, weights, device));
+        let maker = features.enabled.then(|| FeatureMaker::new(features.extractor.clone(), seed, source));
         let prior = params.prior.open(&of_residuals(&params))?;
         Ok(Self { params, seed, maker, prior })
     }

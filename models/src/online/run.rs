@@ -9,7 +9,7 @@ use super::params::{OnlineMethod, OnlineParams};
 use super::prior::Prior;
 use super::sequence::{Back, Labelled, Sequence};
 use crate::error::{Error, Result};
-use crate::extractor::{DeviceChoice, WeightsStore};
+use crate::extractor::{DeviceChoice, ExtractorSource, OwnExtractors, WeightsStore};
 use crate::image::{Decoded, FieldParams, FieldScale, PolarPlane, Preprocess};
 use crate::verdict::Judgement;
 use std::sync::Arc;
@@ -94,6 +94,19 @@ impl OnlineRun {
         weights: Arc<WeightsStore>,
         device: DeviceChoice,
     ) -> Result<Self> {
+        Self::with_extractors(params, preprocess, Arc::new(OwnExtractors { weights, device }))
+    }
+
+    /// A run without images whose features come from `extractors`.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn with_extractors(
+        params: OnlineParams,
+        preprocess: Preprocess,
+        extractors: Arc<dyn ExtractorSource>,
+    ) -> Result<Self> {
         params.check()?;
         let OnlineParams { method, seed, max_snapshots, max_alarms_at_step, field, one_step_ahead, forest } =
             params;
@@ -102,11 +115,11 @@ impl OnlineRun {
         let method = match method {
             OnlineMethod::OneStepAhead => {
                 false_alarm_rate = Some(one_step_ahead.false_alarm_rate);
-                let rule = OneStepAhead::new(one_step_ahead, seed, weights, device)?;
+                let rule = OneStepAhead::new(one_step_ahead, seed, extractors)?;
                 Method::OneStepAhead(Sequence::new(rule, max_snapshots, max_alarms_at_step))
             }
             OnlineMethod::Forest => {
-                let rule = ForestRule::new(forest, seed, weights, device);
+                let rule = ForestRule::new(forest, seed, extractors);
                 Method::Forest(Sequence::new(rule, max_snapshots, max_alarms_at_step))
             }
         };

@@ -8,7 +8,7 @@ use super::record::FORMAT;
 use super::run::OnlineRun;
 use super::sequence::{Back, Damage, Labelled};
 use crate::error::{Error, Result};
-use crate::extractor::{DeviceChoice, WeightsStore};
+use crate::extractor::ExtractorSource;
 use crate::image::{Decoded, Input, Preprocess};
 use crate::verdict::Judgement;
 use serde::Serialize;
@@ -22,10 +22,8 @@ pub struct RunSettings {
     pub params: OnlineParams,
     /// Applied to every image before it is judged.
     pub preprocess: Preprocess,
-    /// Weights, for an extractor that needs them.
-    pub weights: Arc<WeightsStore>,
-    /// Where extractors compute.
-    pub device: DeviceChoice,
+    /// Where extractors come from.
+    pub extractors: Arc<dyn ExtractorSource>,
     /// The most streams of one run, at least 1.
     pub max_streams: usize,
 }
@@ -47,7 +45,7 @@ impl RunSettings {
     }
 
     fn begin(&self) -> Result<OnlineRun> {
-        OnlineRun::new(self.params.clone(), self.preprocess, Arc::clone(&self.weights), self.device)
+        OnlineRun::with_extractors(self.params.clone(), self.preprocess, Arc::clone(&self.extractors))
     }
 }
 

@@ -2,18 +2,18 @@
 
 use super::run_tests::{bits, scene};
 use super::*;
-use crate::extractor::{DeviceChoice, WeightsStore};
+use crate::extractor::OwnExtractors;
 use crate::image::{Decoded, Preprocess};
 use crate::rng::Rng;
 use crate::{Error, Label};
+use std::sync::Arc;
 
 fn settings(false_alarm_rate: f64) -> RunSettings {
     let one_step_ahead = OneStepAheadParams { false_alarm_rate, ..OneStepAheadParams::default() };
     RunSettings {
         params: OnlineParams { one_step_ahead, ..OnlineParams::default() },
         preprocess: Preprocess::default(),
-        weights: WeightsStore::default().into(),
-        device: DeviceChoice::default(),
+        extractors: Arc::new(OwnExtractors::default()),
         max_streams: 4,
     }
 }
@@ -46,8 +46,8 @@ fn sizes(streams: &Streams) -> Vec<(usize, Option<i64>)> {
 fn each_stream_is_judged_by_its_own_images_as_if_it_were_alone() {
     let mut together = streams();
     let mut alone = [0, 1, 2].map(|_| {
-        let RunSettings { params, preprocess, weights, device, .. } = settings(1e-3 / 3.0);
-        OnlineRun::new(params, preprocess, weights, device).unwrap()
+        let RunSettings { params, preprocess, extractors, .. } = settings(1e-3 / 3.0);
+        OnlineRun::with_extractors(params, preprocess, extractors).unwrap()
     });
     for step in 1..=40 {
         for (idx, run) in alone.iter_mut().enumerate() {
