@@ -55,6 +55,8 @@ pub struct ModelSummary {
     pub detector: &'static str,
     /// The artefact's sum.
     pub sha256: String,
+    /// The arithmetic of its features here.
+    pub arithmetic: &'static str,
     /// A higher score is anomalous.
     pub threshold: f32,
 }
@@ -106,6 +108,7 @@ impl ModelsStore {
             },
             detector: model.pipeline().params().detector.name(),
             sha256: model.sha256().to_owned(),
+            arithmetic: model.pipeline().extractor().arithmetic(),
             threshold: model.pipeline().threshold().value(),
         };
         self.current().values().map(summary).collect()
@@ -193,6 +196,9 @@ fn load(
     device: DeviceChoice,
 ) -> anomalyd_models::Result<Arc<Model>> {
     let artefact = Artefact::load(path, weights, &device)?;
+    if let Some(words) = artefact.other_arithmetic() {
+        tracing::warn!(model = name, "{words}");
+    }
     Ok(Arc::new(Model { name: name.to_owned(), artefact }))
 }
 

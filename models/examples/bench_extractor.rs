@@ -1,6 +1,6 @@
 //! Times the CPU plan, or candle's own operations, on a ResNet-50 with random weights, one inference a line of standard input.
 //!
-//! `bench_extractor VARIANT ROWS COLUMNS THREADS STAGES [ISA|candle] [WEIGHTS IMAGE OUTPUT]` prints `ready`, then for every line it
+//! `bench_extractor VARIANT ROWS COLUMNS THREADS STAGES [ISA|candle|peak:ISA] [WEIGHTS IMAGE OUTPUT]` prints `ready`, then for every line it
 //! reads the milliseconds of one inference, by the clock and of processor time, so that a script can take turns with other
 //! engines. The last three arguments are files of raw little-endian f32 that the script writes and reads, to compare results: all
 //! folded weights and biases in the order of the network, an image `[3, rows, columns]`, and the last feature map. candle takes
@@ -9,7 +9,7 @@
 
 use anomalyd_models::ImageShape;
 use anomalyd_models::extractor::kernels::{
-    Bottleneck, Convolution, InputChannel, Isa, Network, Plan, PlanOptions,
+    Bottleneck, Convolution, InputChannel, Isa, Network, Peak, Plan, PlanOptions,
 };
 use anomalyd_models::rng::Rng;
 use candle_core::{Device, Tensor};
@@ -145,9 +145,23 @@ fn resident() -> Option<usize> {
     Some(line.split_whitespace().nth(1)?.parse::<usize>().ok()? / 1024)
 }
 
+fn isa(name: &str) -> Option<Isa> {
+    Some(match name {
+        "best" => Isa::best(),
+        "portable" => Isa::Portable,
+        "avx2" => Isa::Avx2,
+        "avx512" => Isa::Avx512,
+        "amx" => Isa::Amx,
+        "bf16" => Isa::AmxBf16,
+        "f32" => Isa::best_f32(),
+        "neon" => Isa::Neon,
+        _ => return None,
+    })
+}
+
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let usage = "bench_extractor v1|v1.5 ROWS COLUMNS THREADS STAGES [portable|avx2|avx512|amx|neon|best|candle [WEIGHTS IMAGE OUTPUT]]";
+    let usage = "bench_extractor v1|v1.5 ROWS COLUMNS THREADS STAGES [portable|avx2|avx512|amx|bf16|neon|f32|best|candle|peak:SET [WEIGHTS IMAGE OUTPUT]]";
     let [variant, rows, columns, n_threads, n_stages, rest @ ..] = arguments.as_slice() else {
         return Err(usage.into());
     };
@@ -165,7 +179,15 @@ fn main() -> Outcome<()> {
     let engine = rest.first().map_or("best", String::as_str);
     let about;
     let mut features = Vec::new();
-    let mut run: Run = if engine == "candle" {
+    let mut run: Run = if let Some(engine) = engine.strip_prefix("peak:") {
+        let mut peak = Peak::new(isa(engine).ok_or(usage)?, n_threads)?;
+        about = format!("{:.6} G multiply-adds", peak.products() as f64 * 1e-9);
+        features.push(0.0);
+        Box::new(move |_| {
+            peak.run();
+            Ok(())
+        })
+    } else if engine == "candle" {
         let candle = Candle::new(&network, &image)?;
         drop(network);
         about = "candle".to_owned();
@@ -174,20 +196,14 @@ fn main() -> Outcome<()> {
             Ok(())
         })
     } else {
-        let isa = match engine {
-            "best" => Isa::best(),
-            "portable" => Isa::Portable,
-            "avx2" => Isa::Avx2,
-            "avx512" => Isa::Avx512,
-            "amx" => Isa::Amx,
-            "neon" => Isa::Neon,
-            _ => return Err(usage.into()),
-        };
+        let isa = isa(engine).ok_or(usage)?;
         let options = PlanOptions { taps: vec![n_stages], n_threads, isa };
         let mut plan = Plan::compile(&network, ImageShape { channels: 3, rows, columns }, &options)?;
         drop(network);
         features.resize(plan.tap_shapes()[0].iter().product(), 0.0);
-        about = format!("{isa:?}, {:.2} G multiply-adds", plan.products() as f64 * 1e-9);
+        // The matrix unit takes three multiplications of bf16 for one of f32.
+        let each = if isa == Isa::Amx { 3 } else { 1 };
+        about = format!("{isa:?}, {:.6} G multiply-adds", (each * plan.products()) as f64 * 1e-9);
         Box::new(move |features| Ok(plan.run(&image.view(), &mut [features])?))
     };
     run(&mut features)?;

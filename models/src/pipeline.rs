@@ -367,9 +367,13 @@ fn extract(
             found: format!("{} x {}", found[0], found[1]),
         });
     }
-    let pixels = preprocess.apply(image)?;
-    let features = extractor.extract(pixels.view().insert_axis(Axis(0)))?;
-    Ok(features.into_iter().collect())
+    match preprocess.levels(image)? {
+        Some(levels) => extractor.extract_levels(levels),
+        None => {
+            let pixels = preprocess.apply(image)?;
+            Ok(extractor.extract(pixels.view().insert_axis(Axis(0)))?.into_iter().collect())
+        }
+    }
 }
 
 fn slices(rows: &[Vec<f32>]) -> Vec<&[f32]> {

@@ -1,7 +1,7 @@
 //! The few traits that the parts of a pipeline share.
 
 use crate::error::Result;
-use ndarray::{Array1, Array2, ArrayView2, ArrayView4};
+use ndarray::{Array1, Array2, ArrayView2, ArrayView3, ArrayView4, Axis};
 use serde::{Deserialize, Serialize};
 
 /// The shape of one image as an extractor takes it: `[channels, rows, columns]`.
@@ -30,6 +30,12 @@ pub trait FeatureExtractor: Send + Sync {
         self.feature_shape().iter().product()
     }
 
+    /// The arithmetic of its features: `f32`, `bf16x3` (products of f32 as three of bf16) or `bf16`. Features of one should not be judged by
+    /// what was fitted on another's.
+    fn arithmetic(&self) -> &'static str {
+        "f32"
+    }
+
     /// Extracts the features of `images`.
     ///
     /// - `images`: `[n, channels, rows, columns]`, grey levels in 0..=255, not normalised: each extractor normalises as its
@@ -41,6 +47,28 @@ pub trait FeatureExtractor: Send + Sync {
     ///
     /// [`Error::Shape`](crate::Error::Shape) if the images have another shape than [`image_shape`](Self::image_shape).
     fn extract(&self, images: ArrayView4<'_, f32>) -> Result<Array2<f32>>;
+
+    /// Extracts the features of one image as it was decoded; the same, to the bit, as [`extract`](Self::extract) gives. An extractor
+    /// that can reads the levels where they lie.
+    ///
+    /// - `levels`: `[rows, columns, channels]`, grey levels in 0..=255; a single channel stands for all.
+    ///
+    /// Returns `n_features` values.
+    ///
+    /// # Errors
+    ///
+    /// As [`extract`](Self::extract).
+    fn extract_levels(&self, levels: ArrayView3<'_, u8>) -> Result<Vec<f32>> {
+        let image = levels.permuted_axes([2, 0, 1]).mapv(f32::from);
+        let repeated = match self.image_shape() {
+            ImageShape { channels, rows, columns } if image.dim().0 == 1 => {
+                image.broadcast((channels, rows, columns))
+            }
+            _ => None,
+        };
+        let image = repeated.unwrap_or(image.view());
+        Ok(self.extract(image.insert_axis(Axis(0)))?.into_iter().collect())
+    }
 }
 
 /// Maps features to other features: a scaler, a projection.

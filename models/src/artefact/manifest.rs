@@ -38,6 +38,10 @@ pub struct Manifest {
     pub image_shape: ImageShape,
     /// The shape of its feature map.
     pub feature_shape: [usize; 3],
+    /// The arithmetic of the features, [`FeatureExtractor::arithmetic`](crate::FeatureExtractor::arithmetic); absent in artefacts that were
+    /// written before it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arithmetic: Option<String>,
     /// Features that the detector sees.
     pub n_detector_features: usize,
     /// Rows that each tree was grown on; `None` for a detector without trees.
@@ -94,6 +98,7 @@ impl Manifest {
             images: pipeline.images,
             image_shape: pipeline.extractor.image_shape(),
             feature_shape: pipeline.extractor.feature_shape(),
+            arithmetic: Some(pipeline.extractor.arithmetic().into()),
             n_detector_features: pipeline.detector.n_features(),
             forest_sample_size: super::detector::sample_size(&pipeline.detector),
             weights: pipeline.weights.clone(),

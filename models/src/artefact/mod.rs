@@ -74,7 +74,8 @@ impl Artefact {
     ///
     /// # Errors
     ///
-    /// - [`Error::Artefact`](crate::Error::Artefact): `NotFound`, `Io`, `Corrupt`, `Version`, or `Mismatch`, with the file.
+    /// - [`Error::Artefact`](crate::Error::Artefact): `NotFound`, `Io`, `Corrupt`, `Version`, or `Mismatch`, with the file; `Mismatch` also where
+    ///   the features of the fit were of bf16 and the device's are not, or the other way round.
     /// - [`Error::Weights`](crate::Error::Weights) if the weights are not to be had.
     /// - [`Error::Parameter`](crate::Error::Parameter) if the device is not to be had.
     pub fn load(dir: &Path, weights: &WeightsStore, device: &DeviceChoice) -> Result<Self> {
@@ -109,6 +110,15 @@ impl Artefact {
                 format!("was fitted on images and features of {wanted:?}; this program gives {found:?}");
             return Err(refuse(ArtefactErrorKind::Mismatch, message).into());
         }
+        let arithmetic =
+            [manifest.arithmetic.as_deref().unwrap_or(extractor.arithmetic()), extractor.arithmetic()];
+        if arithmetic[0] != arithmetic[1] && arithmetic.contains(&"bf16") {
+            let [wanted, found] = arithmetic;
+            let message = format!(
+                "was fitted on features in {wanted}; the device {device} gives them in {found}: choose the device of the fit, or fit again"
+            );
+            return Err(refuse(ArtefactErrorKind::Mismatch, message).into());
+        }
         let corrupt = |error: crate::Error| refuse(ArtefactErrorKind::Corrupt, error.to_string());
         let pipeline = Pipeline {
             scaler: load_scaler(&manifest, &mut loaded, &path)?,
@@ -128,6 +138,17 @@ impl Artefact {
     /// The pipeline.
     pub fn pipeline(&self) -> &Pipeline {
         &self.pipeline
+    }
+
+    /// In words, if features are now computed with other roundings than those of the fit: f32 itself, or as three products of bf16. Verdicts
+    /// close to the threshold may differ.
+    pub fn other_arithmetic(&self) -> Option<String> {
+        let (fitted, here) = (self.manifest.arithmetic.as_deref()?, self.pipeline.extractor.arithmetic());
+        (fitted != here).then(|| {
+            format!(
+                "fitted on features in {fitted}, judges features in {here}: the device cpu:f32 is the same on every processor"
+            )
+        })
     }
 
     /// What the artefact says of itself.

@@ -1,20 +1,23 @@
 //! Where networks run.
 
+use super::kernels::Isa;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// Where networks run; written `cpu`, `cpu:f32` or `cuda:0`.
+/// Where networks run; written `cpu`, `cpu:f32`, `cpu:bf16` or `cuda:0`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum DeviceChoice {
     /// The processor, by its fastest instructions: with AMX, products of f32 are sums of products of bf16
-    /// ([`Isa::Amx`](super::kernels::Isa::Amx)).
+    /// ([`Isa::Amx`]).
     #[default]
     Cpu,
     /// The processor, every product in f32.
     CpuF32,
+    /// The processor, values and weights rounded to bf16: some 1e-2 of the greatest feature away from f32; needs AMX.
+    CpuBf16,
     /// The NVIDIA GPU of this number, as CUDA counts them; only in builds with the feature `cuda`.
     Cuda(usize),
 }
@@ -24,7 +27,7 @@ impl DeviceChoice {
     ///
     /// # Errors
     ///
-    /// [`Error::Parameter`] for a GPU in a build without the feature `cuda`.
+    /// [`Error::Parameter`] for a GPU in a build without the feature `cuda`, or for bf16 on a processor without AMX.
     pub fn check(&self) -> Result<()> {
         if matches!(self, Self::Cuda(_)) && !cfg!(feature = "cuda") {
             return Err(Error::Parameter {
@@ -34,13 +37,39 @@ impl DeviceChoice {
                     .into(),
             });
         }
+        if *self == Self::CpuBf16 && !Isa::AmxBf16.is_available() {
+            return Err(Error::Parameter {
+                name: "device",
+                found: self.to_string(),
+                expected: "cpu or cpu:f32: this processor has no AMX, or the system does not lend it".into(),
+            });
+        }
         Ok(())
+    }
+
+    /// The instructions that it means on the processor.
+    pub(super) fn isa(self) -> Isa {
+        match self {
+            Self::CpuF32 => Isa::best_f32(),
+            Self::CpuBf16 => Isa::AmxBf16,
+            Self::Cpu | Self::Cuda(_) => Isa::best(),
+        }
+    }
+
+    /// What [`FeatureExtractor::arithmetic`](crate::FeatureExtractor::arithmetic) says of networks there.
+    pub(super) fn arithmetic(self) -> &'static str {
+        match self.isa() {
+            _ if matches!(self, Self::Cuda(_)) => "f32",
+            Isa::Amx => "bf16x3",
+            Isa::AmxBf16 => "bf16",
+            _ => "f32",
+        }
     }
 
     pub(super) fn open(&self) -> Result<candle_core::Device> {
         self.check()?;
         match self {
-            Self::Cpu | Self::CpuF32 => Ok(candle_core::Device::Cpu),
+            Self::Cpu | Self::CpuF32 | Self::CpuBf16 => Ok(candle_core::Device::Cpu),
             Self::Cuda(ordinal) => {
                 candle_core::Device::new_cuda(*ordinal).map_err(|error| Error::Parameter {
                     name: "device",
@@ -57,6 +86,7 @@ impl fmt::Display for DeviceChoice {
         match self {
             Self::Cpu => f.write_str("cpu"),
             Self::CpuF32 => f.write_str("cpu:f32"),
+            Self::CpuBf16 => f.write_str("cpu:bf16"),
             Self::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
         }
     }
@@ -70,10 +100,11 @@ impl FromStr for DeviceChoice {
         match text {
             "cpu" => Ok(Self::Cpu),
             "cpu:f32" => Ok(Self::CpuF32),
+            "cpu:bf16" => Ok(Self::CpuBf16),
             _ => ordinal(text).map(Self::Cuda).ok_or_else(|| Error::Parameter {
                 name: "device",
                 found: format!("\"{text}\""),
-                expected: "\"cpu\", \"cpu:f32\", or \"cuda:0\" with the number of a GPU".into(),
+                expected: "\"cpu\", \"cpu:f32\", \"cpu:bf16\", or \"cuda:0\" with the number of a GPU".into(),
             }),
         }
     }
@@ -99,11 +130,16 @@ mod tests {
 
     #[test]
     fn devices_are_read_as_they_are_written() {
-        for device in [DeviceChoice::Cpu, DeviceChoice::CpuF32, DeviceChoice::Cuda(0), DeviceChoice::Cuda(3)]
-        {
+        for device in [
+            DeviceChoice::Cpu,
+            DeviceChoice::CpuF32,
+            DeviceChoice::CpuBf16,
+            DeviceChoice::Cuda(0),
+            DeviceChoice::Cuda(3),
+        ] {
             assert_eq!(device.to_string().parse::<DeviceChoice>().unwrap(), device);
         }
-        for wrong in ["", "gpu", "cuda", "cuda:", "cuda:-1", "CPU", "cpu:", "cpu:bf16"] {
+        for wrong in ["", "gpu", "cuda", "cuda:", "cuda:-1", "CPU", "cpu:", "cpu:f16"] {
             let error = wrong.parse::<DeviceChoice>().unwrap_err().to_string();
             assert!(error.contains("cuda:0"), "{error}");
         }

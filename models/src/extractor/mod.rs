@@ -25,7 +25,7 @@ pub use weights::sha256_of;
 
 use crate::error::{Error, Result};
 use crate::traits::{FeatureExtractor, ImageShape};
-use ndarray::ArrayView4;
+use ndarray::{ArrayView3, ArrayView4};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -119,6 +119,19 @@ pub fn check_images(images: &ArrayView4<'_, f32>, shape: ImageShape) -> Result<(
     Ok(())
 }
 
+/// Refuses a decoded image of another shape; a single channel stands for all.
+fn check_levels(levels: &ArrayView3<'_, u8>, shape: ImageShape) -> Result<()> {
+    let (rows, columns, channels) = levels.dim();
+    if [rows, columns] != [shape.rows, shape.columns] || (channels != shape.channels && channels != 1) {
+        return Err(Error::Shape {
+            what: "decoded image",
+            wanted: format!("[{}, {}, {} or 1]", shape.rows, shape.columns, shape.channels),
+            found: format!("{:?}", levels.shape()),
+        });
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,5 +174,20 @@ mod tests {
         }
         let two = ImageShape { channels: 2, ..shape };
         assert!(ExtractorParams::default().build(two, &WeightsStore::default(), &DeviceChoice::Cpu).is_err());
+    }
+
+    #[test]
+    fn decoded_images_give_the_features_of_their_planes() {
+        let levels = ndarray::Array3::from_shape_fn((24, 36, 1), |(y, x, _)| (y * x * 7 % 256) as u8);
+        let planes = levels.view().permuted_axes([2, 0, 1]).mapv(f32::from);
+        let shape = |channels| ImageShape { channels, rows: 24, columns: 36 };
+        for channels in [1, 3] {
+            let hog = ExtractorParams::default();
+            let hog = hog.build(shape(channels), &WeightsStore::default(), &DeviceChoice::Cpu).unwrap();
+            let planes = planes.broadcast((1, channels, 24, 36)).unwrap();
+            let wanted: Vec<f32> = hog.extract(planes).unwrap().into_iter().collect();
+            assert_eq!(hog.extract_levels(levels.view()).unwrap(), wanted);
+            assert!(hog.extract_levels(levels.slice(ndarray::s![1.., .., ..])).is_err());
+        }
     }
 }

@@ -2,10 +2,10 @@
 
 use super::convolution::{Convolution, Geometry};
 use super::device::DeviceChoice;
-use super::kernels::{self, InputChannel, Isa, Network, Plan, PlanOptions};
+use super::kernels::{self, InputChannel, Network, Plan, PlanOptions};
 use super::manifest::{Normalisation, Tap, Variant};
 use super::weights::Weights;
-use super::{check_images, check_shape};
+use super::{check_images, check_levels, check_shape};
 use crate::error::{Error, Result};
 use crate::traits::{FeatureExtractor, ImageShape};
 use candle_core::{Device, Tensor};
@@ -38,13 +38,18 @@ pub(super) const N_BLOCKS: [usize; 4] = [3, 4, 6, 3];
 /// rounding up, at each step): 480 x 956 pixels give 1,024 x 30 x 60 at layer3 and 2,048 x 15 x 30 at layer4. Features are
 /// not negative.
 ///
-/// On the CPU the network runs by this crate's own [`kernels`], on as many threads as rayon's pool of the caller has, and
-/// calls from several threads take turns; on a GPU it runs by candle.
+/// On the CPU the network runs by this crate's own [`kernels`], on as many threads as rayon's pool of the caller has. Calls
+/// from several threads take turns, whatever the network: two at a time would want twice the processors there are. On a GPU it runs by
+/// candle.
 pub struct ResNet {
     shape: ImageShape,
     tap: Tap,
+    arithmetic: &'static str,
     engine: Engine,
 }
+
+/// Held by the one network of this process that runs by the kernels.
+static TURN: Mutex<()> = Mutex::new(());
 
 enum Engine {
     Kernels(Box<Mutex<Plan>>),
@@ -255,7 +260,7 @@ impl ResNet {
                 ),
             });
         }
-        let isa = if *device == DeviceChoice::CpuF32 { Isa::best_f32() } else { Isa::best() };
+        let (isa, arithmetic) = (device.isa(), device.arithmetic());
         let device = device.open()?;
         let network = load_network(name, bytes, spec, tap, shape)?;
         let engine = if device.is_cpu() {
@@ -265,7 +270,7 @@ impl ResNet {
         } else {
             Engine::Candle(Box::new(CandleResNet::new(&network, spec, shape, device)?))
         };
-        Ok(Self { shape, tap, engine })
+        Ok(Self { shape, tap, arithmetic, engine })
     }
 }
 
@@ -282,7 +287,7 @@ impl CandleResNet {
         let (means, deviations) = channel_moments(self.normalisation);
         let mut pixels = Vec::with_capacity(3 * self.shape.rows * self.shape.columns);
         for channel in 0..3 {
-            let plane = image.index_axis(ndarray::Axis(0), channel.min(self.shape.channels - 1));
+            let plane = image.index_axis(ndarray::Axis(0), channel.min(image.dim().0 - 1));
             pixels.extend(plane.iter().map(|level| (level - means[channel]) / deviations[channel]));
         }
         pixels
@@ -301,6 +306,12 @@ impl CandleResNet {
     }
 }
 
+/// Runs `plan` when its turn has come. A panic leaves no half-made state behind: every map is written before it is read.
+fn with_turn<T>(plan: &Mutex<Plan>, run: impl FnOnce(&mut Plan) -> T) -> T {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    run(&mut plan.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
 impl FeatureExtractor for ResNet {
     fn image_shape(&self) -> ImageShape {
         self.shape
@@ -313,20 +324,36 @@ impl FeatureExtractor for ResNet {
         [self.tap.channels(), reduced(self.shape.rows), reduced(self.shape.columns)]
     }
 
+    fn arithmetic(&self) -> &'static str {
+        self.arithmetic
+    }
+
     fn extract(&self, images: ArrayView4<'_, f32>) -> Result<Array2<f32>> {
         check_images(&images, self.shape)?;
         let mut features = Array2::zeros((images.shape()[0], self.n_features()));
         for (image, mut features) in images.outer_iter().zip(features.outer_iter_mut()) {
             let features = features.as_slice_mut().expect("a row of a new array is contiguous");
             match &self.engine {
-                // A panic leaves no half-made state behind: every map is written before it is read.
-                Engine::Kernels(plan) => {
-                    plan.lock().unwrap_or_else(PoisonError::into_inner).run(&image, &mut [features])?;
-                }
+                Engine::Kernels(plan) => with_turn(plan, |plan| plan.run(&image, &mut [features]))?,
                 Engine::Candle(network) => {
                     let found = network.forward(network.normalised(&image)).map_err(backend)?;
                     features.copy_from_slice(&found);
                 }
+            }
+        }
+        Ok(features)
+    }
+
+    fn extract_levels(&self, levels: ArrayView3<'_, u8>) -> Result<Vec<f32>> {
+        check_levels(&levels, self.shape)?;
+        let mut features = vec![0.0; self.n_features()];
+        match &self.engine {
+            Engine::Kernels(plan) => {
+                with_turn(plan, |plan| plan.run_on_levels(&levels, &mut [&mut features]))?
+            }
+            Engine::Candle(network) => {
+                let image = levels.permuted_axes([2, 0, 1]).mapv(f32::from);
+                features = network.forward(network.normalised(&image.view())).map_err(backend)?;
             }
         }
         Ok(features)

@@ -4,6 +4,7 @@
 use super::*;
 use crate::calibration::Threshold;
 use crate::detector::IsolationForestParams;
+use crate::extractor::kernels::Isa;
 use crate::extractor::random::random_resnet50;
 use crate::extractor::store::WeightsStore;
 use crate::image::{Crop, Limits, Preprocess, decode};
@@ -115,6 +116,37 @@ proptest! {
         let variant = if early { Variant::V1 } else { Variant::V1_5 };
         let shape = ImageShape { channels: if grey { 1 } else { 3 }, rows, columns };
         check(random_weights(), &spec(variant), Tap::Layer4, shape);
+    }
+}
+
+#[test]
+fn each_device_says_its_arithmetic_and_is_as_near_to_f32_as_that_allows() {
+    let shape = ImageShape { channels: 3, rows: 61, columns: 97 };
+    let image = random_image(shape);
+    let features = |device: DeviceChoice| {
+        let spec = spec(Variant::V1);
+        let network = ResNet::new("test", random_weights(), &spec, Tap::Layer3, shape, &device).unwrap();
+        let features = network.extract(image.view().insert_axis(ndarray::Axis(0))).unwrap();
+        let levels = image.mapv(|level| level as u8).permuted_axes([1, 2, 0]);
+        assert_eq!(network.extract_levels(levels.view()).unwrap(), features.as_slice().unwrap(), "{device}");
+        (network.arithmetic(), features.into_raw_vec_and_offset().0)
+    };
+    let (name, wanted) = features(DeviceChoice::CpuF32);
+    assert_eq!(name, "f32");
+    for device in [DeviceChoice::Cpu, DeviceChoice::CpuBf16] {
+        if let Err(error) = device.check() {
+            eprintln!("SKIPPED: {error}");
+            continue;
+        }
+        let (name, found) = features(device);
+        let apart = difference(&found, &wanted);
+        let allowed = match name {
+            "f32" => 0.0..1e-5,
+            "bf16x3" => 1e-7..TOLERANCE,
+            "bf16" => 1e-4..5e-2,
+            _ => panic!("{name}"),
+        };
+        assert!(allowed.contains(&apart), "{device}: {name} is {apart:e} away");
     }
 }
 

@@ -5,7 +5,7 @@ use super::decode::Decoded;
 use super::error::{ImageError, ImageErrorKind};
 use crate::error::{Error, Result};
 use crate::traits::ImageShape;
-use ndarray::Array3;
+use ndarray::{Array3, ArrayView3, s};
 use serde::{Deserialize, Serialize};
 
 /// The channels an image is brought to.
@@ -68,6 +68,22 @@ impl Preprocess {
             Colour::Rgb => 3,
         };
         Ok(ImageShape { channels, rows: rows / self.reduce, columns: columns / self.reduce })
+    }
+
+    /// The levels `[rows, columns, channels]` that [`apply`](Self::apply) would give, where they lie in the decoded image, one channel standing
+    /// for all of a grey file; `None` where they have to be computed.
+    ///
+    /// # Errors
+    ///
+    /// As [`shape`](Self::shape).
+    pub fn levels<'a>(&self, image: &'a Decoded) -> Result<Option<ArrayView3<'a, u8>>> {
+        let (rows, columns, n_in) = image.pixels.dim();
+        let shape = self.shape(rows, columns)?;
+        if self.reduce != 1 || (n_in != shape.channels && n_in != 1) {
+            return Ok(None);
+        }
+        let (row, column) = self.crop.map_or((0, 0), |crop| (crop.rows[0], crop.columns[0]));
+        Ok(Some(image.pixels.slice(s![row..row + shape.rows, column..column + shape.columns, ..])))
     }
 
     /// Brings a decoded image to its shape: `[channels, rows, columns]`, grey levels in 0..=255.

@@ -31,7 +31,9 @@ pub(super) struct GemmConvolution {
     relu: bool,
     stride: usize,
     kernel: usize,
+    /// Words of a sum.
     depth: usize,
+    products: usize,
     chunks: Vec<Chunk>,
     tiling: Tiling,
     weights: Buffer,
@@ -48,12 +50,12 @@ impl GemmConvolution {
         residual: Option<Map>,
         relu: bool,
     ) -> GemmConvolution {
-        let (kernel, n_in, channels) = (convolution.kernel(), convolution.n_in(), input.channels);
+        let (kernel, n_in) = (convolution.kernel(), convolution.n_in());
+        let [channels, n_out] = [n_in, convolution.n_out()].map(|n| n.next_multiple_of(kernels.panel));
         assert!(
             input.border >= kernel / 2,
             "a map lacks the border that its convolution reads; this is a bug"
         );
-        let depth = kernel * kernel * channels;
         let element = |k: usize, j: usize| {
             let (position, channel) = (k / channels, k % channels);
             if channel < n_in {
@@ -62,10 +64,15 @@ impl GemmConvolution {
                 0.0
             }
         };
-        let weights =
-            Buffer::from_slice(&(kernels.product.pack)(depth, convolution.n_out(), kernels.panel, &element));
+        let weights = Buffer::from_slice(&(kernels.product.pack)(
+            kernel * kernel * channels,
+            convolution.n_out(),
+            kernels.panel,
+            &element,
+        ));
         let mut bias = convolution.bias.clone();
-        bias.resize(output.channels, 0.0);
+        bias.resize(n_out, 0.0);
+        let products = output.rows * output.columns * n_out * kernel * kernel * channels;
         let (mut input, mut output, mut residual) = (input, output, residual);
         if kernel == 1 && convolution.stride == 1 {
             let flat = |map: Option<Map>| map.map(|m| m.flattened());
@@ -82,8 +89,9 @@ impl GemmConvolution {
             relu,
             stride: convolution.stride,
             kernel,
-            depth,
-            chunks: chunks(kernel, kernel * channels, input.row_stride(), kernels.product.depth),
+            depth: kernel * kernel * input.channels,
+            products,
+            chunks: chunks(kernel, kernel * input.channels, input.row_stride(), kernels.product.depth),
             tiling: Tiling::new(output.columns, kernels.product.tile),
             weights,
             bias: Buffer::from_slice(&bias),
@@ -97,7 +105,7 @@ impl GemmConvolution {
 
     /// Multiply-adds for one image.
     pub(super) fn products(&self) -> usize {
-        self.output.rows * self.output.columns * self.output.channels * self.depth
+        self.products
     }
 
     /// Computes the output map.
@@ -107,9 +115,9 @@ impl GemmConvolution {
     /// The maps lie in `arena`, the output overlaps no other, and no one else uses it meanwhile.
     pub(super) unsafe fn run(&self, kernels: &Kernels, team: &mut Team, arena: &Buffer) {
         let n_tiles = self.output.rows * self.tiling.count();
-        let n_panels = self.output.channels / kernels.panel;
+        let n_panels = self.output.channels / kernels.held;
         let chunk_depth = self.chunks.iter().map(|c| c.segments * c.depth).max().unwrap_or(1);
-        let chunk_bytes = chunk_depth * self.output.channels * size_of::<f32>();
+        let chunk_bytes = chunk_depth * n_panels * kernels.panel * size_of::<f32>();
         // Few weights: a group of tiles meets them all while its activations stay close. Many: the activations of a large group
         // stay in the cache and the weights pass by once a group.
         let tile_by_tile = kernels.product.lines > 0 && chunk_bytes <= kernels.cache / 2;
@@ -158,7 +166,7 @@ impl GemmConvolution {
                     let row = tile / self.tiling.count();
                     let (column, pixels) = self.tiling.tile(tile % self.tiling.count());
                     let last = idx + 1 == self.chunks.len();
-                    let at = |map: &Map| arena.at(map.at(row, column) + channel);
+                    let at = |map: &Map| arena.at(map.at(row, column) + panel * kernels.held);
                     let a = arena.at(corner(row * self.stride, column * self.stride) + chunk.a_offset);
                     let b = self.weights.at(channel * self.depth + chunk.b_row * kernels.panel);
                     let (ahead, ahead_stride) = if kernels.product.lines == 0 {

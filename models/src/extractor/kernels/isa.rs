@@ -1,7 +1,5 @@
 //! The instruction sets, and the kernels compiled for each, chosen at run time.
 
-#[cfg(target_arch = "x86_64")]
-use super::amx;
 use super::gemm::{MAX_TILE, Tile, gemm, pack};
 use super::max_pool::pool_row;
 #[cfg(target_arch = "x86_64")]
@@ -14,6 +12,8 @@ use super::vector::{Ymm, Zmm};
 use super::winograd::transform;
 #[cfg(target_arch = "x86_64")]
 use super::x86::*;
+#[cfg(target_arch = "x86_64")]
+use super::{amx, bf16, group};
 
 /// An instruction set that the kernels are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,12 +27,14 @@ pub enum Isa {
     /// AMX, with AVX-512F for the rest. Values are held as sums of two bf16, within 2^-17 of themselves: after the 53 layers of a
     /// ResNet-50 features differ by some 2e-5 of the greatest from those of the other sets, which differ by some 1e-6 among each other.
     Amx,
+    /// AMX on values rounded to bf16, with AVX-512F for the rest: never taken unless asked for. Features differ by some 1e-2 of the greatest.
+    AmxBf16,
     /// NEON.
     Neon,
 }
 
 impl Isa {
-    /// The sets this processor can run, slowest first.
+    /// The sets this processor can run, slowest first, but for [`AmxBf16`](Self::AmxBf16), which it can where it can run [`Amx`](Self::Amx).
     pub fn available() -> Vec<Isa> {
         let mut sets = vec![Isa::Portable];
         #[cfg(target_arch = "x86_64")]
@@ -52,6 +54,11 @@ impl Isa {
         sets
     }
 
+    /// Whether this processor can run the set.
+    pub fn is_available(self) -> bool {
+        Isa::available().contains(if self == Isa::AmxBf16 { &Isa::Amx } else { &self })
+    }
+
     /// The fastest set this processor can run.
     pub fn best() -> Isa {
         *Isa::available().last().expect("the portable set is always there")
@@ -66,7 +73,7 @@ impl Isa {
 
     /// The kernels of this set; none if the processor cannot run them.
     pub(super) fn kernels(self) -> Option<&'static Kernels> {
-        if !Isa::available().contains(&self) {
+        if !self.is_available() {
             return None;
         }
         Some(match self {
@@ -77,6 +84,8 @@ impl Isa {
             Isa::Avx512 => &avx512::KERNELS,
             #[cfg(target_arch = "x86_64")]
             Isa::Amx => &AMX,
+            #[cfg(target_arch = "x86_64")]
+            Isa::AmxBf16 => &AMX_BF16,
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => &neon::KERNELS,
             #[allow(unreachable_patterns, reason = "other architectures' sets are never available")]
@@ -90,6 +99,8 @@ impl Isa {
 pub(super) struct Kernels {
     /// Output channels in a panel; activations hold a multiple of it.
     pub(super) panel: usize,
+    /// Words of `f32` that a pixel's panel takes in a map.
+    pub(super) held: usize,
     /// Bytes of a core's own cache.
     pub(super) cache: usize,
     /// Products of all layers but the first.
@@ -134,6 +145,11 @@ pub(super) struct Transforms {
 pub(super) struct Entered(Option<unsafe fn()>);
 
 impl Kernels {
+    /// Words that `channels` of a pixel take in a map.
+    pub(super) fn words(&self, channels: usize) -> usize {
+        channels.div_ceil(self.panel) * self.held
+    }
+
     /// Readies the calling thread for products.
     pub(super) fn enter(&self) -> Entered {
         // SAFETY: `Isa::kernels` has asked the processor for the set.
@@ -184,6 +200,7 @@ macro_rules! kernels {
 
             pub(super) static KERNELS: Kernels = Kernels {
                 panel: $registers * <$vector as Vector>::LANES,
+                held: $registers * <$vector as Vector>::LANES,
                 cache: $cache,
                 product: PRODUCT,
                 stem: PRODUCT,
@@ -220,18 +237,39 @@ kernels!(neon, Neon, 4, 6, 512, 512 << 10, plain!(Neon, 4, 1 2 3 4 5 6 6 6 6 6 6
 #[cfg(target_arch = "x86_64")]
 static AMX: Kernels = Kernels {
     panel: split::GROUP,
+    held: split::GROUP,
     cache: 2 << 20,
     product: Product {
         tile: amx::PIXELS,
         depth: usize::MAX,
         multiply: amx::multiply,
-        pack: split::pack,
+        pack: split::pack::<2>,
         lines: amx::LINES,
         step: split::GROUP,
     },
     stem: avx512::PRODUCT,
-    pool_row: amx::pool_row,
+    pool_row: group::pool_row::<2>,
     winograd: None,
-    decode: Some(amx::decode),
+    decode: Some(group::decode::<2>),
+    around: Some([amx::enter, amx::leave]),
+};
+
+#[cfg(target_arch = "x86_64")]
+static AMX_BF16: Kernels = Kernels {
+    panel: split::GROUP,
+    held: split::GROUP / 2,
+    cache: 2 << 20,
+    product: Product {
+        tile: amx::PIXELS,
+        depth: usize::MAX,
+        multiply: bf16::multiply,
+        pack: split::pack::<1>,
+        lines: bf16::LINES,
+        step: split::GROUP / 2,
+    },
+    stem: avx512::PRODUCT,
+    pool_row: group::pool_row::<1>,
+    winograd: None,
+    decode: Some(group::decode::<1>),
     around: Some([amx::enter, amx::leave]),
 };

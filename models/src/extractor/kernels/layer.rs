@@ -54,7 +54,7 @@ impl Layer {
             return Err(Error::Shape { what: "map", wanted, found });
         }
         let border = convolution.kernel() / 2;
-        let channels = |n: usize| n.next_multiple_of(kernels.panel);
+        let channels = |n: usize| kernels.words(n);
         let input = Map { offset: 0, rows, columns, channels: channels(convolution.n_in()), border };
         let output = Map {
             offset: input.length(),

@@ -7,7 +7,7 @@ pub(super) struct Map {
     pub(super) offset: usize,
     pub(super) rows: usize,
     pub(super) columns: usize,
-    /// As held: a multiple of the panel, zeros beyond the layer's own.
+    /// Words of a pixel: a multiple of what a panel takes, zeros beyond the layer's own channels.
     pub(super) channels: usize,
     /// Pixels of zeros on every side, written by no one.
     pub(super) border: usize,

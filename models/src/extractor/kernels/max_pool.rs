@@ -9,6 +9,8 @@ pub(super) struct Row {
     pub(super) columns_out: usize,
     pub(super) channels: usize,
     pub(super) output: *mut f32,
+    /// From one pixel of the output to the next.
+    pub(super) output_stride: usize,
 }
 
 /// The columns of the output of a map of `columns`: those of a 3-wide window at stride 2 with one pixel of padding.
@@ -16,11 +18,11 @@ pub(super) fn pooled(columns: usize) -> usize {
     (columns - 1) / 2 + 1
 }
 
-/// Computes one row.
+/// Computes one row; a NaN is the greatest of all, so that none is lost.
 ///
 /// # Safety
 ///
-/// [`Vector`]'s contract; the inputs hold `[columns_in, channels]`, the output `[columns_out, channels]`, `channels` is a multiple
+/// [`Vector`]'s contract; the inputs hold `[columns_in, channels]`, the output `columns_out` times as many, `channels` is a multiple
 /// of the lanes and `columns_out == pooled(columns_in)`.
 #[inline(always)]
 pub(super) unsafe fn pool_row<V: Vector>(row: &Row) {
@@ -32,10 +34,10 @@ pub(super) unsafe fn pool_row<V: Vector>(row: &Row) {
                 let mut greatest = V::load(row.inputs[0].add(first * row.channels + channel));
                 for input in row.inputs {
                     for column in first..=last {
-                        greatest = greatest.max(V::load(input.add(column * row.channels + channel)));
+                        greatest = greatest.max_or_nan(V::load(input.add(column * row.channels + channel)));
                     }
                 }
-                greatest.store(row.output.add(x * row.channels + channel));
+                greatest.store(row.output.add(x * row.output_stride + channel));
             }
         }
     }

@@ -13,13 +13,18 @@
 #[cfg(target_arch = "x86_64")]
 mod amx;
 mod arena;
+#[cfg(target_arch = "x86_64")]
+mod bf16;
 mod convolution;
 mod gemm;
+#[cfg(target_arch = "x86_64")]
+mod group;
 mod isa;
 mod layer;
 mod map;
 mod max_pool;
 mod network;
+mod peak;
 mod plan;
 #[cfg(target_arch = "x86_64")]
 mod split;
@@ -37,4 +42,5 @@ mod tests;
 pub use isa::Isa;
 pub use layer::Layer;
 pub use network::{Bottleneck, Convolution, InputChannel, Network};
+pub use peak::Peak;
 pub use plan::{Plan, PlanOptions};

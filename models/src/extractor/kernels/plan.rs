@@ -5,7 +5,7 @@ use super::convolution::GemmConvolution;
 use super::isa::{Isa, Kernels};
 use super::map::Map;
 use super::network::{Bottleneck, Convolution, Network};
-use super::stem::Stem;
+use super::stem::{Pixels, Stem};
 use super::tap::Tap;
 use super::team::Team;
 use super::winograd::Winograd;
@@ -34,7 +34,6 @@ enum Step {
 pub struct Plan {
     kernels: &'static Kernels,
     image: ImageShape,
-    n_channels: usize,
     stem: Stem,
     steps: Vec<Step>,
     taps: Vec<[usize; 3]>,
@@ -116,8 +115,7 @@ impl Plan {
         let scratch_stride = needed[0].next_multiple_of(1024) + 16;
         let scratch = Buffer::zeros(needed[1].max(scratch_stride * team.n_threads()));
         let arena = Buffer::zeros(layout.length + layout.slack);
-        let n_channels = image.channels;
-        Ok(Plan { kernels, image, n_channels, stem, steps, taps, arena, scratch, scratch_stride, team })
+        Ok(Plan { kernels, image, stem, steps, taps, arena, scratch, scratch_stride, team })
     }
 
     /// The shape of the images it was compiled for.
@@ -158,11 +156,25 @@ impl Plan {
     ///
     /// [`Error::Shape`] if the image or an output has another shape than the plan was compiled for.
     pub fn run(&mut self, image: &ArrayView3<'_, f32>, outputs: &mut [&mut [f32]]) -> Result<()> {
-        let wanted = (self.n_channels, self.image.rows, self.image.columns);
-        if image.dim() != wanted {
-            let (wanted, found) = (format!("{wanted:?}"), format!("{:?}", image.dim()));
-            return Err(Error::Shape { what: "image", wanted, found });
-        }
+        let ImageShape { channels, rows, columns } = self.image;
+        check_image(image.dim(), (channels, rows, columns))?;
+        self.compute(Pixels::Planes(image.view()), outputs)
+    }
+
+    /// As [`run`](Self::run), from an image as it was decoded, without a copy of it; the same to the bit.
+    ///
+    /// - `levels`: `[rows, columns, channels]`; a single channel stands for all.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run)'s.
+    pub fn run_on_levels(&mut self, levels: &ArrayView3<'_, u8>, outputs: &mut [&mut [f32]]) -> Result<()> {
+        let ImageShape { channels, rows, columns } = self.image;
+        check_image(levels.dim(), (rows, columns, if levels.dim().2 == 1 { 1 } else { channels }))?;
+        self.compute(Pixels::Levels(levels.view()), outputs)
+    }
+
+    fn compute(&mut self, image: Pixels<'_>, outputs: &mut [&mut [f32]]) -> Result<()> {
         let wanted: Vec<usize> = self.taps.iter().map(|shape| shape.iter().product()).collect();
         if !outputs.iter().map(|output| output.len()).eq(wanted.iter().copied()) {
             let found: Vec<usize> = outputs.iter().map(|output| output.len()).collect();
@@ -192,6 +204,13 @@ impl Plan {
     }
 }
 
+fn check_image(found: (usize, usize, usize), wanted: (usize, usize, usize)) -> Result<()> {
+    if found == wanted {
+        return Ok(());
+    }
+    Err(Error::Shape { what: "image", wanted: format!("{wanted:?}"), found: format!("{found:?}") })
+}
+
 /// Places the maps in the arena.
 struct Layout {
     /// The block's input and output in turn, and its shortcut.
@@ -208,7 +227,7 @@ struct Layout {
 impl Layout {
     fn new(network: &Network, image: ImageShape, n_stages: usize, kernels: &Kernels) -> Layout {
         let (rows, columns) = Stem::output_size(&network.stem, image.rows, image.columns);
-        let channels = network.stem.n_out().next_multiple_of(kernels.panel);
+        let channels = kernels.words(network.stem.n_out());
         let first = Map { offset: 0, rows, columns, channels, border: 0 };
         let (mut outer, mut inner, mut slack, mut map) = (first.length(), 0, first.beyond(), first);
         for block in network.stages[..n_stages].iter().flatten() {
@@ -282,7 +301,7 @@ fn after(convolution: &Convolution, input: Map, kernels: &Kernels) -> Map {
         offset: input.offset,
         rows: convolution.output_length(input.rows),
         columns: convolution.output_length(input.columns),
-        channels: convolution.n_out().next_multiple_of(kernels.panel),
+        channels: kernels.words(convolution.n_out()),
         border: 0,
     }
 }

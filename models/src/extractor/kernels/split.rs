@@ -18,7 +18,7 @@ fn parts(value: f32) -> [u32; 2] {
     [large, round(value - f32::from_bits(large))]
 }
 
-/// Splits a group; `amx.rs` has the same for its registers.
+/// Splits a group; `group.rs` has the same for its registers.
 #[cfg(test)]
 pub(super) fn encode(values: &[f32; GROUP]) -> [f32; GROUP] {
     let mut words = [0f32; GROUP];
@@ -31,7 +31,7 @@ pub(super) fn encode(values: &[f32; GROUP]) -> [f32; GROUP] {
     words
 }
 
-/// Joins a group's parts; `amx.rs` has the same for its registers.
+/// Joins a group's parts; `group.rs` has the same for its registers.
 #[cfg(test)]
 pub(super) fn decode(words: &[f32; GROUP]) -> [f32; GROUP] {
     std::array::from_fn(|channel| {
@@ -44,8 +44,8 @@ pub(super) fn decode(words: &[f32; GROUP]) -> [f32; GROUP] {
 }
 
 /// Packs a matrix `[depth, width]`, given by its elements, into panels of [`GROUP`] columns: for each group of rows the large parts
-/// of columns 0..16 and 16..32, then the small ones, each as pairs of rows, ordered as [`encode`] orders channels.
-pub(super) fn pack(
+/// of columns 0..16 and 16..32, then, of two parts, the small ones, each as pairs of rows, ordered as [`encode`] orders channels.
+pub(super) fn pack<const PARTS: usize>(
     depth: usize,
     width: usize,
     panel: usize,
@@ -56,10 +56,10 @@ pub(super) fn pack(
         "the matrix unit takes whole groups; this is a bug"
     );
     let value = |k: usize, j: usize| if j < width { element(k, j) } else { 0.0 };
-    let mut packed = Vec::with_capacity(depth * width.next_multiple_of(panel));
+    let mut packed = Vec::with_capacity(depth * width.next_multiple_of(panel) * PARTS / 2);
     for first in (0..width).step_by(panel) {
         for group in (0..depth).step_by(GROUP) {
-            for part in 0..2 {
+            for part in 0..PARTS {
                 for half in 0..2 {
                     for pair in 0..GROUP / 2 {
                         for column in first + half * GROUP / 2..first + (half + 1) * GROUP / 2 {

@@ -11,13 +11,22 @@ use super::max_pool::{Row, pooled};
 use super::network::{Convolution, InputChannel, Network};
 use super::team::Team;
 use crate::traits::ImageShape;
-use ndarray::ArrayView3;
+use ndarray::{ArrayView3, s};
 
 /// Image rows a thread holds; when they are full, those still needed move to the top.
 const WINDOW: usize = 40;
 
 /// Pooled rows of one task: each task computes one row of the convolution anew that its neighbour has had.
 const TASK_ROWS: usize = 12;
+
+/// An image to compute from, where it lies.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Pixels<'a> {
+    /// `[channels, rows, columns]`.
+    Planes(ArrayView3<'a, f32>),
+    /// `[rows, columns, channels]`; a single channel stands for all.
+    Levels(ArrayView3<'a, u8>),
+}
 
 /// The stem bound to its output map.
 #[derive(Debug)]
@@ -29,6 +38,8 @@ pub(super) struct Stem {
     rows: usize,
     columns: usize,
     output: Map,
+    /// Channels of a row of the convolution's output, which are f32.
+    width: usize,
     depth: usize,
     weights: Buffer,
     bias: Buffer,
@@ -48,7 +59,8 @@ impl Stem {
         let depth = kernel * kernel * n_in;
         let element = |k: usize, j: usize| stem.weight[[j, k % n_in, k / n_in / kernel, k / n_in % kernel]];
         let mut bias = stem.bias.clone();
-        bias.resize(output.channels, 0.0);
+        let width = stem.n_out().next_multiple_of(kernels.panel);
+        bias.resize(width, 0.0);
         let columns = stem.output_length(image.columns);
         Stem {
             image,
@@ -58,6 +70,7 @@ impl Stem {
             rows: stem.output_length(image.rows),
             columns,
             output,
+            width,
             depth,
             weights: Buffer::from_slice(&(kernels.stem.pack)(depth, stem.n_out(), kernels.panel, &element)),
             bias: Buffer::from_slice(&bias),
@@ -72,7 +85,7 @@ impl Stem {
 
     /// Multiply-adds for one image.
     pub(super) fn products(&self) -> usize {
-        self.rows * self.columns * self.output.channels * self.depth
+        self.rows * self.columns * self.width * self.depth
     }
 
     /// Values of scratch memory that each thread needs.
@@ -87,7 +100,7 @@ impl Stem {
 
     /// Values of one row of the convolution's output.
     fn row_length(&self) -> usize {
-        self.columns * self.output.channels
+        self.columns * self.width
     }
 
     /// Computes the output map from an image of the shape the stem was made for.
@@ -100,7 +113,7 @@ impl Stem {
         &self,
         kernels: &Kernels,
         team: &mut Team,
-        image: &ArrayView3<'_, f32>,
+        image: Pixels<'_>,
         arena: &Buffer,
         (scratch, scratch_stride): (&Buffer, usize),
     ) {
@@ -127,8 +140,9 @@ impl Stem {
                         inputs,
                         columns_in: self.columns,
                         columns_out: self.output.columns,
-                        channels: self.output.channels,
+                        channels: self.width,
                         output: arena.at(self.output.at(pooled_row, 0)),
+                        output_stride: self.output.channels,
                     });
                 }
             }
@@ -140,10 +154,10 @@ impl Stem {
     /// # Safety
     ///
     /// `rows` has a thread's window; `output` holds [`row_length`](Self::row_length) values.
-    unsafe fn convolve(&self, kernels: &Kernels, rows: &mut Rows<'_>, row: usize, output: *mut f32) {
+    unsafe fn convolve(&self, kernels: &Kernels, rows: &mut Rows<'_, '_>, row: usize, output: *mut f32) {
         // SAFETY: the window is this thread's, by the caller's promise.
         let a = unsafe { rows.hold(row * self.stride) };
-        let channels = self.output.channels;
+        let channels = self.width;
         for tile in 0..self.tiling.count() {
             let (column, pixels) = self.tiling.tile(tile);
             for channel in (0..channels).step_by(kernels.panel) {
@@ -175,16 +189,16 @@ impl Stem {
 }
 
 /// A thread's window on the preprocessed image; positions count padded rows, the first at 0.
-struct Rows<'a> {
+struct Rows<'a, 'b> {
     stem: &'a Stem,
-    image: &'a ArrayView3<'a, f32>,
+    image: Pixels<'b>,
     window: *mut f32,
     /// The padded row at the window's top, and the one after its last.
     first: usize,
     end: usize,
 }
 
-impl Rows<'_> {
+impl Rows<'_, '_> {
     /// Makes the window hold the `kernel` padded rows from `from` on; rows are asked for in ascending order. Returns the first.
     ///
     /// # Safety
@@ -215,7 +229,7 @@ impl Rows<'_> {
 
 impl Stem {
     /// Writes padded row `row` of the preprocessed image.
-    fn preprocess(&self, image: &ArrayView3<'_, f32>, row: usize, into: &mut [f32]) {
+    fn preprocess(&self, image: Pixels<'_>, row: usize, into: &mut [f32]) {
         let (pad, n) = (self.kernel / 2, self.channels.len());
         let Some(row) = row.checked_sub(pad).filter(|&row| row < self.image.rows) else {
             into.fill(0.0);
@@ -226,9 +240,17 @@ impl Stem {
         left.fill(0.0);
         right.fill(0.0);
         for (c, channel) in self.channels.iter().enumerate() {
-            let source = image.slice(ndarray::s![channel.source, row, ..]);
-            for (to, &from) in pixels.iter_mut().skip(c).step_by(n).zip(source) {
-                *to = channel.scale * from + channel.shift;
+            let pixels = pixels.iter_mut().skip(c).step_by(n);
+            let level = |from: f32| channel.scale * from + channel.shift;
+            match image {
+                Pixels::Planes(planes) => {
+                    let row = planes.slice_move(s![channel.source, row, ..]);
+                    pixels.zip(row).for_each(|(to, &from)| *to = level(from));
+                }
+                Pixels::Levels(levels) => {
+                    let row = levels.slice_move(s![row, .., channel.source.min(levels.dim().2 - 1)]);
+                    pixels.zip(row).for_each(|(to, &from)| *to = level(f32::from(from)));
+                }
             }
         }
     }

@@ -51,7 +51,8 @@ impl Tap {
                     let n = PIXELS.min(start + n - pixel);
                     let mut block = [[0f32; PIXELS]; MAX_PANEL];
                     for at in 0..n {
-                        let from = arena.at(self.map.offset + (pixel + at) * self.map.channels + first);
+                        let held = first / kernels.panel * kernels.held;
+                        let from = arena.at(self.map.offset + (pixel + at) * self.map.channels + held);
                         let mut values = [0f32; MAX_PANEL];
                         // SAFETY: the map holds a multiple of the panel, and `values` at least a panel.
                         unsafe {

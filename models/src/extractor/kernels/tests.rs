@@ -4,6 +4,7 @@ use super::arena::Buffer;
 use super::convolution::GemmConvolution;
 use super::isa::{Isa, Kernels};
 use super::map::Map;
+use super::max_pool::Row;
 use super::network::{Bottleneck, Convolution, InputChannel, Network};
 use super::plan::{Plan, PlanOptions};
 #[cfg(target_arch = "x86_64")]
@@ -22,8 +23,18 @@ const TOLERANCE: f64 = 3e-6;
 const TOLERANCE_SPLIT: f64 = 3e-5;
 /// And after a chain of layers.
 const TOLERANCE_SPLIT_NETWORK: f64 = 1e-4;
+/// The same where values are bf16, rounded by 2^-9 of themselves.
+const TOLERANCE_BF16: f64 = 1e-2;
+const TOLERANCE_BF16_NETWORK: f64 = 5e-2;
 /// The same after Winograd's transforms, which lose some bits, and after a chain of layers.
 const TOLERANCE_WINOGRAD: f64 = 2e-5;
+
+/// All sets of this machine, with those that are only taken when asked for.
+fn sets() -> Vec<Isa> {
+    let mut sets = Isa::available();
+    sets.extend(Some(Isa::AmxBf16).filter(|isa| isa.is_available()));
+    sets
+}
 
 fn uniform(rng: &mut Rng) -> f32 {
     (rng.next_u64() >> 40) as f32 / (1 << 23) as f32 - 1.0
@@ -113,11 +124,11 @@ fn error<'a>(found: impl IntoIterator<Item = &'a f32>, wanted: &Array3<f64>) -> 
 fn place(kernels: &Kernels, arena: &Buffer, map: &Map, values: &Array3<f32>) {
     for (y, x) in (0..map.rows).flat_map(|y| (0..map.columns).map(move |x| (y, x))) {
         let mut pixel: Vec<f32> = values.slice(ndarray::s![.., y, x]).to_vec();
-        pixel.resize(map.channels, 0.0);
+        pixel.resize(pixel.len().next_multiple_of(kernels.panel), 0.0);
         #[cfg(target_arch = "x86_64")]
         if kernels.decode.is_some() {
             let groups = pixel.chunks_exact(GROUP).map(|group| encode(group.try_into().unwrap()));
-            pixel = groups.flatten().collect();
+            pixel = groups.flat_map(|words| words.into_iter().take(kernels.held)).collect();
         }
         // SAFETY: the test owns the arena and laid the map out in it.
         unsafe { arena.at(map.at(y, x)).copy_from_nonoverlapping(pixel.as_ptr(), map.channels) };
@@ -149,9 +160,9 @@ fn check_convolution(
         wanted = (wanted + added.mapv(f64::from)).mapv(|value| value.max(0.0));
     }
     let border = kernel / 2;
-    for isa in Isa::available() {
+    for isa in sets() {
         let kernels: &Kernels = isa.kernels().unwrap();
-        let pad = |channels: usize| channels.next_multiple_of(kernels.panel);
+        let pad = |channels: usize| kernels.words(channels);
         let from = Map { offset: 0, rows, columns, channels: pad(n_in), border };
         let (_, rows_out, columns_out) = wanted.dim();
         let to = Map {
@@ -171,7 +182,11 @@ fn check_convolution(
         // SAFETY: the maps were laid out in this arena above.
         unsafe { layer.run(kernels, &mut team, &arena) };
         let found = error(&take(kernels, &arena, &to, n_out), &wanted);
-        let tolerance = if kernels.decode.is_some() { TOLERANCE_SPLIT } else { TOLERANCE };
+        let tolerance = match isa {
+            Isa::Amx => TOLERANCE_SPLIT,
+            Isa::AmxBf16 => TOLERANCE_BF16,
+            _ => TOLERANCE,
+        };
         assert!(found < tolerance, "{isa:?}: relative error {found:e}");
         if kernel == 3 && stride == 1 && !residual && kernels.winograd.is_some() {
             let layer = Winograd::new(&convolution, kernels, from, to, false);
@@ -290,11 +305,14 @@ proptest! {
         let network = random_network(seed, channels, &[2, 2], kernel, early);
         let image = random_image(seed, rows, columns);
         let wanted = naive_network(&network, &image);
-        for isa in Isa::available() {
+        for isa in sets() {
             for (found, wanted) in run(&network, &image, isa, 2, &[0, 1, 2]).iter().zip(&wanted) {
                 let found = error(found, wanted);
-                let split = isa.kernels().unwrap().decode.is_some();
-                let tolerance = if split { TOLERANCE_SPLIT_NETWORK } else { TOLERANCE_WINOGRAD };
+                let tolerance = match isa {
+                    Isa::Amx => TOLERANCE_SPLIT_NETWORK,
+                    Isa::AmxBf16 => TOLERANCE_BF16_NETWORK,
+                    _ => TOLERANCE_WINOGRAD,
+                };
                 prop_assert!(found < tolerance, "{isa:?}: relative error {found:e}");
             }
         }
@@ -305,7 +323,7 @@ proptest! {
 fn any_number_of_threads_gives_the_same_bits() {
     let network = random_network(3, 32, &[2, 2, 1], 7, false);
     let image = random_image(5, 131, 197);
-    for isa in Isa::available() {
+    for isa in sets() {
         let one = run(&network, &image, isa, 1, &[1, 3]);
         assert_eq!(one, run(&network, &image, isa, 2, &[1, 3]));
         assert_eq!(one, run(&network, &image, isa, 64, &[1, 3]));
@@ -356,4 +374,76 @@ fn a_layer_that_does_not_follow_from_the_one_before_is_refused() {
     let mut network = random_network(3, 4, &[1], 3, false);
     network.input.pop();
     assert!(network.check().is_err());
+}
+
+#[test]
+fn nan_in_any_pixel_of_a_pool_is_in_its_maximum() {
+    for isa in sets() {
+        let kernels = isa.kernels().unwrap();
+        let (columns, channels) = (3, kernels.panel);
+        for at in 0..3 * columns {
+            let rows: Vec<Vec<f32>> = (0..3)
+                .map(|y| {
+                    let value = |x: usize| if y * columns + x == at { f32::NAN } else { (y + x) as f32 };
+                    (0..columns).flat_map(|x| vec![value(x); channels]).collect()
+                })
+                .collect();
+            let output = Buffer::zeros(2 * channels);
+            let row = Row {
+                inputs: [0, 1, 2].map(|y| rows[y].as_ptr()),
+                columns_in: columns,
+                columns_out: 2,
+                channels,
+                output: output.at(0),
+                output_stride: kernels.held,
+            };
+            // SAFETY: the rows and the output were made of these sizes.
+            unsafe { (kernels.pool_row)(&row) };
+            let map = Map { offset: 0, rows: 1, columns: 2, channels: kernels.held, border: 0 };
+            let found = take(kernels, &output, &map, channels);
+            // The first output sees columns 0 and 1, the second 1 and 2.
+            let seen = [at % columns < 2, at % columns > 0];
+            for ((channel, _, x), value) in found.indexed_iter() {
+                assert_eq!(value.is_nan(), seen[x], "{isa:?}, pixel {at}, channel {channel}: {value}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_image_with_a_nan_has_features_that_are_not_finite() {
+    let network = random_network(3, 32, &[2, 1], 7, false);
+    for (y, x) in [(0, 0), (31, 17), (30, 64), (64, 64)] {
+        for wrong in [f32::NAN, -f32::NAN, f32::from_bits(0x7fff_ffff), f32::INFINITY] {
+            let mut image = random_image(5, 65, 65);
+            image[[1, y, x]] = wrong;
+            for isa in sets() {
+                for features in run(&network, &image, isa, 2, &[0, 1, 2]) {
+                    assert!(features.iter().any(|value| !value.is_finite()), "{isa:?}: {wrong} at {y}, {x}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_image_as_it_was_decoded_gives_the_same_bits_as_its_planes() {
+    let network = random_network(3, 16, &[1], 7, false);
+    let mut rng = Rng::new(9);
+    for channels in [1, 3] {
+        let file = Array3::from_shape_simple_fn((60, 80, channels), || (rng.next_u64() >> 56) as u8);
+        let levels = file.slice(ndarray::s![7..52, 3..70, ..]);
+        let planes = Array3::from_shape_fn((3, 45, 67), |(c, y, x)| {
+            f32::from(levels[[y, x, if channels == 1 { 0 } else { c }]])
+        });
+        let shape = ImageShape { channels: 3, rows: 45, columns: 67 };
+        let options = PlanOptions { taps: vec![1], n_threads: 2, isa: Isa::best() };
+        let mut plan = Plan::compile(&network, shape, &options).unwrap();
+        let mut outputs = [0, 1].map(|_| vec![f32::NAN; plan.tap_shapes()[0].iter().product()]);
+        plan.run(&planes.view(), &mut [&mut outputs[0]]).unwrap();
+        plan.run_on_levels(&levels, &mut [&mut outputs[1]]).unwrap();
+        assert_eq!(outputs[0], outputs[1]);
+        let other = file.slice(ndarray::s![7..51, 3..70, ..]);
+        assert!(plan.run_on_levels(&other, &mut [&mut outputs[0]]).is_err());
+    }
 }

@@ -17,6 +17,8 @@ pub(super) trait Vector: Copy {
     unsafe fn sub(self, other: Self) -> Self;
     /// The greater; `other` where one is NaN.
     unsafe fn max(self, other: Self) -> Self;
+    /// The greater; NaN where one is.
+    unsafe fn max_or_nan(self, other: Self) -> Self;
     /// `self + a * b`, fused where the processor can.
     unsafe fn add_product(self, a: Self, b: Self) -> Self;
 }
@@ -56,6 +58,11 @@ impl Vector for Portable {
         Portable(std::array::from_fn(|i| if self.0[i] > other.0[i] { self.0[i] } else { other.0[i] }))
     }
     #[inline(always)]
+    unsafe fn max_or_nan(self, other: Self) -> Self {
+        let greater = |a: f32, b: f32| if a > b || a.is_nan() { a } else { b };
+        Portable(std::array::from_fn(|i| greater(self.0[i], other.0[i])))
+    }
+    #[inline(always)]
     unsafe fn add_product(self, a: Self, b: Self) -> Self {
         Portable(std::array::from_fn(|i| self.0[i] + a.0[i] * b.0[i]))
     }
@@ -64,6 +71,7 @@ impl Vector for Portable {
 /// Implements [`Vector`] by one intrinsic a method.
 macro_rules! vector {
     ($(#[$meta:meta])* $name:ident, $register:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $max:ident,
+     |$first:ident, $second:ident| $greater:expr,
      |$c:ident, $a:ident, $b:ident| $fused:expr) => {
         $(#[$meta])*
         #[derive(Clone, Copy)]
@@ -103,6 +111,12 @@ macro_rules! vector {
                 Self(unsafe { $max(self.0, other.0) })
             }
             #[inline(always)]
+            unsafe fn max_or_nan(self, other: Self) -> Self {
+                let ($first, $second) = (self.0, other.0);
+                // SAFETY: the trait's contract is the intrinsics'.
+                Self(unsafe { $greater })
+            }
+            #[inline(always)]
             unsafe fn add_product(self, a: Self, b: Self) -> Self {
                 let ($c, $a, $b) = (self.0, a.0, b.0);
                 // SAFETY: the trait's contract is the intrinsic's.
@@ -120,11 +134,14 @@ mod x86 {
     vector!(
         /// Eight values: AVX2 with FMA.
         Ymm, __m256, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_sub_ps, _mm256_max_ps,
+        // The instruction gives the second where one is NaN.
+        |a, b| _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a)),
         |c, a, b| _mm256_fmadd_ps(a, b, c)
     );
     vector!(
         /// Sixteen values: AVX-512F.
         Zmm, __m512, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_sub_ps, _mm512_max_ps,
+        |a, b| _mm512_mask_mov_ps(_mm512_max_ps(a, b), _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a), a),
         |c, a, b| _mm512_fmadd_ps(a, b, c)
     );
 }
@@ -139,6 +156,7 @@ mod arm {
     vector!(
         /// Four values: NEON.
         Neon, float32x4_t, 4, vdupq_n_f32, vld1q_f32, vst1q_f32, vaddq_f32, vsubq_f32, vmaxq_f32,
+        |a, b| vmaxq_f32(a, b),
         |c, a, b| vfmaq_f32(c, a, b)
     );
 }
