@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The module's constants against anomalyd.h and PROTOCOL.md by name and number, and abi.c for completeness.
 
-test_constants.py MODULE HEADER PROTOCOL.md ABI_C, with anomalyd_mpi.f90 and anomalyd_mpi.h beside the first two.
+test_constants.py MODULE HEADER PROTOCOL.md ABI_C, with ../mpi/anomalyd_mpi.f90 and anomalyd_mpi.h as they lie to the first two.
 """
 
 import pathlib
@@ -38,8 +38,9 @@ class Constants(unittest.TestCase):
                           not name.startswith("max_")}, protocol)
 
     def test_colour_of_the_daemon_is_one_number(self):
-        beside = [pathlib.Path(path).with_name(name) for path, name in zip(sys.argv[1:3], ("anomalyd_mpi.f90", "anomalyd_mpi.h"))]
-        module, header = (path.read_text(encoding="utf-8") for path in beside)
+        folder = pathlib.Path(sys.argv[1]).parents[1]
+        module = (folder / "mpi/anomalyd_mpi.f90").read_text(encoding="utf-8")
+        header = pathlib.Path(sys.argv[2]).with_name("anomalyd_mpi.h").read_text(encoding="utf-8")
         colours = [
             re.search(r":: anomalyd_mpi_colour = (\d+)", module).group(1),
             re.search(r"#define ANOMALYD_MPI_COLOUR (\d+)", header).group(1),
