@@ -1,10 +1,10 @@
 //! ResNet-50 on the CPU: every shape of its layers, and the whole network, at 224 x 224 and at the paper's crop, 480 x 956.
 //!
-//! Throughput is in multiply-adds as they are done (Winograd's are fewer than the definition's). `make bench-peers` compares with
+//! Throughput is in multiply-adds as they are done (Winograd's are fewer than the definition's; AMX takes three of bf16 for one of f32). `make bench-peers` compares with
 //! other engines.
 #![allow(missing_docs, clippy::unwrap_used)] // macros of criterion; a benchmark may fail aloud
 
-use anomalyd_models::extractor::kernels::{Convolution, Isa, Layer};
+use anomalyd_models::extractor::kernels::{Convolution, Isa, Layer, Peak};
 use anomalyd_models::extractor::{
     DeviceChoice, Normalisation, ResNet, ResNetSpec, Tap, Variant, random_resnet50,
 };
@@ -50,14 +50,36 @@ fn layers(criterion: &mut Criterion) {
             let weight = Array4::from_shape_simple_fn((n_out, n_in, kernel, kernel), || rng.normal() as f32);
             let convolution = Convolution::new(weight, vec![0.0; n_out], stride).unwrap();
             for n_threads in [1, 2] {
-                let mut layer =
-                    Layer::compile(&convolution, [rows, columns], residual, n_threads, Isa::best()).unwrap();
-                group.throughput(Throughput::Elements(layer.products() as u64));
-                let name = format!(
-                    "{kernel}x{kernel}/{stride} {n_in}->{n_out} at {rows}x{columns}, threads={n_threads}"
-                );
-                group.bench_function(name, |bencher| bencher.iter(|| layer.run()));
+                for isa in [Isa::best(), Isa::best_f32()] {
+                    let map = [rows, columns];
+                    let mut layer = Layer::compile(&convolution, map, residual, n_threads, isa).unwrap();
+                    let each = if isa == Isa::Amx { 3 } else { 1 };
+                    group.throughput(Throughput::Elements((each * layer.products()) as u64));
+                    let name = format!(
+                        "{kernel}x{kernel}/{stride} {n_in}->{n_out} at {rows}x{columns}, {isa:?}, threads={n_threads}"
+                    );
+                    group.bench_function(name, |bencher| bencher.iter(|| layer.run()));
+                    if isa == Isa::best_f32() {
+                        break;
+                    }
+                }
             }
+        }
+    }
+    group.finish();
+}
+
+/// What registers alone allow: the throughputs above are to be seen beside it.
+fn peaks(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("peak");
+    group.sample_size(10);
+    for isa in Isa::available() {
+        for n_threads in [1, 2] {
+            let Ok(mut peak) = Peak::new(isa, n_threads) else { continue };
+            group.throughput(Throughput::Elements(peak.products() as u64));
+            group.bench_function(format!("{isa:?}, threads={n_threads}"), |bencher| {
+                bencher.iter(|| peak.run())
+            });
         }
     }
     group.finish();
@@ -90,5 +112,5 @@ fn networks(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, layers, networks);
+criterion_group!(benches, peaks, layers, networks);
 criterion_main!(benches);

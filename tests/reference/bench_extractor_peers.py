@@ -12,13 +12,15 @@ processors it takes bf16 otherwise), one image at a time, resident in a process 
 others are given a preprocessed image. Outputs are compared first. A peer that is not installed is skipped aloud.
 
 For each round every engine runs once, so that what else the machine does strikes all alike; ratios are formed within a round,
-and their medians printed. On a busy machine the processor time of one thread says more than the clock: both are shown.
+and their medians printed. The last line tells the multiply-adds that were done (Winograd's are fewer than the definition's, and AMX takes three of bf16
+for one of f32) beside those that a loop without memory reaches in the same rounds. On a busy machine the processor time of one thread says more than the clock: both are shown.
 """
 
 import argparse
 import importlib.util
 import os
 import pathlib
+import re
 import statistics
 import subprocess
 import sys
@@ -210,7 +212,7 @@ class Engine:
         if name in ENGINES:
             command = [sys.executable, __file__, "--serve", name, *what, *files]
         else:
-            command = [BINARY, *what, isa if name == "ours" else name, *files]
+            command = [BINARY, *what, {"ours": isa, "peak": f"peak:{isa}"}.get(name, name), *files]
         environment = dict(os.environ, RAYON_NUM_THREADS=str(n_threads))
         self.process = subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                         env=environment)
@@ -218,6 +220,8 @@ class Engine:
         if not self.about.startswith("ready"):
             raise SystemExit(f"{name} did not start; its message is above")
         self.output = np.fromfile(files[2], np.float32)
+        products = re.search(r"([0-9.]+) G multiply-adds", self.about)
+        self.products = float(products[1]) if products else None
 
     def __call__(self):
         self.process.stdin.write("\n")
@@ -237,7 +241,7 @@ def compare(variant, rows, columns, n_threads, peers, arguments):
         np.concatenate(weights.flat).tofile(folder / "weights")
         np.random.default_rng(2).integers(0, 256, (3, rows, columns)).astype(np.float32).tofile(folder / "image")
         engines = {name: Engine(name, variant, rows, columns, n_threads, arguments.stages, folder, arguments.isa)
-                   for name in ["ours", *peers]}
+                   for name in ["ours", *peers, "peak"]}
     print(f"\n{variant}, {rows} x {columns}, {n_threads} thread(s); ours: {engines['ours'].about}")
     times = {name: [] for name in engines}
     for round_ in range(arguments.rounds + 1):
@@ -249,6 +253,10 @@ def compare(variant, rows, columns, n_threads, peers, arguments):
     for name, engine in engines.items():
         clock, processor = (statistics.median(t[i] for t in times[name]) for i in (0, 1))
         least = min(t[0] for t in times[name])
+        if name == "peak":
+            ours, most = (engines[e].products / statistics.median(t[0] for t in times[e]) for e in ("ours", "peak"))
+            print(f"  multiply-adds: {1e3 * ours:.0f} G/s, {ours / most:.0%} of the {1e3 * most:.0f} G/s that registers alone allow")
+            continue
         line = f"  {name:12} median {clock:7.1f} ms, least {least:7.1f}, processor time {processor:7.1f}"
         if name != "ours":
             wanted, found = engine.output.astype(np.float64), engines["ours"].output
@@ -271,7 +279,7 @@ def main():
     parser.add_argument("--sizes", nargs="+", default=["480x956", "224x224"])
     parser.add_argument("--stages", type=int, default=4, help="4 is the whole network, 3 as far as layer3")
     parser.add_argument("--peers", nargs="*", default=list(NEEDS), choices=list(NEEDS))
-    parser.add_argument("--isa", default="best", help="of ours: portable, avx2, avx512, amx, neon or best")
+    parser.add_argument("--isa", default="best", help="of ours: avx2, avx512, amx, bf16, f32 (the best that does every product in f32) or best")
     arguments = parser.parse_args()
     if not BINARY.exists():
         raise SystemExit(f"{BINARY} was not found: build it first, see the top of this script")
