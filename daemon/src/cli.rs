@@ -21,6 +21,10 @@ pub struct Cli {
     /// Form of the log lines on standard error
     #[arg(long, global = true, value_name = "FORMAT", env = "ANOMALYD_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
+    /// Threads that compute (workers.threads); default: one for each processor that affinity mask and control group allow, which is also
+    /// the most
+    #[arg(long, global = true, value_name = "N", value_parser = size)]
+    pub threads: Option<usize>,
 }
 
 /// What to do.
@@ -119,6 +123,9 @@ pub struct ServeArgs {
     /// Images judged at the same time (workers.count)
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,
+    /// `--threads`, which all commands have (workers.threads).
+    #[arg(skip)]
+    pub threads: Option<usize>,
     /// Part of the image to judge: none or paper (image.crop)
     #[arg(long, value_name = "CROP")]
     pub crop: Option<String>,
@@ -131,7 +138,7 @@ pub struct ServeArgs {
     /// Directory of weights files; may be given again (models.weights_dirs)
     #[arg(long, value_name = "DIR")]
     pub weights_dir: Vec<PathBuf>,
-    /// cpu, cpu:f32 (not by AMX), or cuda:N in a build for it (models.device)
+    /// cpu, cpu:f32 (not by AMX), cpu:bf16 (AMX, rounded), or cuda:N in a build for it (models.device)
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
     /// Serve from within the simulation's MPI job: mpirun -n N1 simulation : -n N2 anomalyd serve --mpi
@@ -217,7 +224,7 @@ pub struct FitArgs {
     /// Directory of weights files; may be given again
     #[arg(long, value_name = "DIR", env = "ANOMALYD_MODELS_WEIGHTS_DIRS", value_delimiter = ',')]
     pub weights_dir: Vec<PathBuf>,
-    /// cpu, cpu:f32 (not by AMX), or cuda:N in a build for it
+    /// cpu, cpu:f32 (not by AMX), cpu:bf16 (AMX, rounded), or cuda:N in a build for it
     #[arg(long, default_value = "cpu", value_name = "DEVICE", env = "ANOMALYD_MODELS_DEVICE")]
     pub device: String,
 }
@@ -282,7 +289,7 @@ pub struct ClassifyArgs {
     /// Directory of weights files; may be given again
     #[arg(long, value_name = "DIR", env = "ANOMALYD_MODELS_WEIGHTS_DIRS", value_delimiter = ',')]
     pub weights_dir: Vec<PathBuf>,
-    /// cpu, cpu:f32 (not by AMX), or cuda:N in a build for it
+    /// cpu, cpu:f32 (not by AMX), cpu:bf16 (AMX, rounded), or cuda:N in a build for it
     #[arg(long, default_value = "cpu", value_name = "DEVICE", env = "ANOMALYD_MODELS_DEVICE")]
     pub device: String,
 }
@@ -302,7 +309,7 @@ pub struct WatchArgs {
     /// Directory of weights files; may be given again (models.weights_dirs)
     #[arg(long, value_name = "DIR")]
     pub weights_dir: Vec<PathBuf>,
-    /// cpu, cpu:f32 (not by AMX), or cuda:N in a build for it (models.device)
+    /// cpu, cpu:f32 (not by AMX), cpu:bf16 (AMX, rounded), or cuda:N in a build for it (models.device)
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
 }

@@ -21,3 +21,4 @@ mod security;
 mod steps;
 mod streams;
 mod systemd;
+mod threads;

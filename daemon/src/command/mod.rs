@@ -15,6 +15,7 @@ mod replay;
 mod serve;
 #[cfg(feature = "mpi")]
 mod serve_by_mpi;
+mod threads;
 
 use crate::cli::{Cli, Command};
 use crate::config::{LogConfig, LogFormat, raw, resolve_log};
@@ -55,8 +56,13 @@ pub enum Exit {
 /// What is wrong with the arguments, the configuration or the files, in one line with its causes.
 pub fn run(cli: Cli) -> anyhow::Result<Exit> {
     let log = LogFlags { level: cli.log_level, format: cli.log_format };
+    if let Command::Serve(mut args) = cli.command {
+        args.threads = cli.threads;
+        return serve::run(&args, &log);
+    }
+    threads::limit(cli.threads)?;
     match cli.command {
-        Command::Serve(args) => serve::run(&args, &log),
+        Command::Serve(_) => unreachable!("returned above"),
         Command::Fit(args) => {
             log.start()?;
             fit::run(&args)

@@ -1,6 +1,6 @@
 //! `anomalyd serve`.
 
-use super::{Exit, LogFlags};
+use super::{Exit, LogFlags, threads};
 use crate::cli::{ConfigArgs, ServeArgs};
 use crate::config::{Config, LogFormat, Surroundings, join};
 use crate::daemon::Daemon;
@@ -25,6 +25,7 @@ pub(super) fn run(args: &ServeArgs, log_flags: &LogFlags) -> anyhow::Result<Exit
     );
     let config = configured(args, log_flags, &Surroundings::of_process()?)?;
     log::start(&config.log)?;
+    threads::limit(config.n_threads)?;
     serve(&config, Company::default())?;
     Ok(Exit::Success)
 }
@@ -83,6 +84,7 @@ pub(super) fn serve(config: &Config, company: Company) -> anyhow::Result<()> {
         control = endpoints.control.join(" "),
         endpoint_file = %config.sockets.endpoint_file.display(),
         workers = config.n_workers,
+        threads = rayon::current_num_threads(),
         state_dir = config.state_dir.as_ref().map_or("none".into(), |dir| dir.display().to_string()),
         "serving{}",
         if config.state_dir.is_none() { "; runs are remembered in memory, until the end of this process" } else { "" }
@@ -166,8 +168,10 @@ fn flags(args: &ServeArgs) -> anyhow::Result<Vec<(String, String)>> {
             add(setting, value.clone());
         }
     }
-    if let Some(workers) = args.workers {
-        add("workers.count", workers.to_string());
+    for (setting, number) in [("workers.count", args.workers), ("workers.threads", args.threads)] {
+        if let Some(number) = number {
+            add(setting, number.to_string());
+        }
     }
     Ok(flags)
 }

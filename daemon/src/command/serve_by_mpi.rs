@@ -4,7 +4,7 @@
 //! wait for them for ever: it is then told of no daemon, and goes on without.
 
 use super::serve::{Company, configured, serve};
-use super::{Exit, LogFlags};
+use super::{Exit, LogFlags, threads};
 use crate::cli::ServeArgs;
 use crate::config::{Config, Surroundings};
 use crate::log;
@@ -29,6 +29,7 @@ pub(super) fn run(args: &ServeArgs, log_flags: &LogFlags) -> anyhow::Result<Exit
     let surroundings = Surroundings { in_mpi_job: true, ..Surroundings::of_process()? };
     let config = configured(args, log_flags, &surroundings).and_then(|config| {
         log::start(&config.log)?;
+        threads::limit(config.n_threads)?;
         Ok(config)
     });
     // Batch systems send these to every process of a job, for the simulation; unheeded they would end the daemon, and with it the job.

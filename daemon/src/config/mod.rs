@@ -30,6 +30,8 @@ pub struct Config {
     pub default_deadline: Duration,
     /// Images judged at the same time.
     pub n_workers: usize,
+    /// Threads that compute; `None`: as many as affinity mask and control group allow, which is also the most.
+    pub n_threads: Option<usize>,
     /// Time without progress after which the daemon counts as stalled.
     pub stall_timeout: Duration,
     /// Directories below which images may lie.
@@ -211,6 +213,10 @@ impl Config {
                 1..=86_400_000,
             )?,
             n_workers: in_range("workers.count", raw.workers.count, 1..=256)?,
+            n_threads: match in_range("workers.threads", raw.workers.threads, 0..=4096)? {
+                0 => None,
+                n_threads => Some(n_threads),
+            },
             stall_timeout: milliseconds(
                 "workers.stall_timeout_ms",
                 raw.workers.stall_timeout_ms,

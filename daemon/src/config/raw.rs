@@ -114,6 +114,9 @@ pub struct Workers {
     /// Images judged at the same time; 1 to 256. One judgement already uses all cores for its larger parts, so more than 1
     /// pays where several runs share the daemon. Images of one run are judged one after the other in any case.
     pub count: usize,
+    /// Threads that compute, which all judgements share; 1 to 4,096, at most as many as the affinity mask and the control group's quota
+    /// of the process allow. 0: as many as they allow.
+    pub threads: usize,
     /// Time without progress, while there is work, after which the daemon counts as stalled, in milliseconds; 1000 or
     /// more. The service manager's watchdog is then no longer fed, and `anomalyd health` says CRITICAL.
     pub stall_timeout_ms: u64,
@@ -121,7 +124,7 @@ pub struct Workers {
 
 impl Default for Workers {
     fn default() -> Self {
-        Self { count: 1, stall_timeout_ms: 120_000 }
+        Self { count: 1, threads: 0, stall_timeout_ms: 120_000 }
     }
 }
 
@@ -228,7 +231,7 @@ pub struct Models {
     /// Directories searched for weights files. Empty: `$XDG_DATA_HOME/anomalyd/weights`, else
     /// `~/.local/share/anomalyd/weights`.
     pub weights_dirs: Vec<String>,
-    /// `"cpu"` or, in a build with the feature `cuda`, `"cuda:N"`. Empty: `"cpu"`.
+    /// `"cpu"`, `"cpu:f32"` (not by AMX), `"cpu:bf16"` (by AMX, rounded) or, in a build with the feature `cuda`, `"cuda:N"`. Empty: `"cpu"`.
     pub device: String,
 }
 
