@@ -5,17 +5,32 @@ use super::params::ForestRuleParams;
 use super::pool::Pool;
 use super::record::Record;
 use super::sequence::{Opinion, Rule};
-use crate::error::Result;
+use crate::detector::SamplePool;
+use crate::error::{Error, Result};
 use crate::extractor::ExtractorSource;
+use crate::finite::first_not_finite;
 use crate::rng::Rng;
 use crate::traits::{FeatureExtractor, ImageShape};
 use crate::verdict::Verdict;
 use ndarray::{Array3, Axis};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
 /// The features of one image.
 pub(super) type Row = Box<[f32]>;
+
+/// The features of an image, until they lie among the samples.
+#[derive(Debug)]
+pub(super) struct Features(Option<Row>);
+
+/// The features of the images in the pool whose states are held, as a forest reads them.
+#[derive(Debug)]
+struct Held {
+    rows: SamplePool,
+    /// Of the states.
+    ids: VecDeque<u64>,
+}
 
 /// The rule with its parameters.
 pub(super) struct ForestRule {
@@ -24,11 +39,22 @@ pub(super) struct ForestRule {
     source: Arc<dyn ExtractorSource>,
     /// Made for the first image's shape.
     extractor: Option<Arc<dyn FeatureExtractor>>,
+    /// From the first accepted image on.
+    held: Option<Box<Held>>,
 }
 
 impl ForestRule {
     pub(super) fn new(params: ForestRuleParams, seed: u64, source: Arc<dyn ExtractorSource>) -> Self {
-        Self { params, seed, source, extractor: None }
+        Self { params, seed, source, extractor: None, held: None }
+    }
+
+    /// The rows of the pool that are too old for the forest. They change an eighth of all at a time, as what is known of rows that are
+    /// alike must follow from those that are left, whatever was known before.
+    fn n_ignored(&self, pool: &Pool<Features>) -> usize {
+        let most = self.params.max_images;
+        let block = (most / 8).max(1);
+        let n_old = pool.size().saturating_sub(most).next_multiple_of(block);
+        n_old.saturating_sub(pool.n_dropped())
     }
 }
 
@@ -43,7 +69,7 @@ impl fmt::Debug for ForestRule {
 
 impl Rule for ForestRule {
     type Prepared = Row;
-    type State = Row;
+    type State = Features;
 
     fn depth(&self) -> usize {
         self.params.max_images
@@ -58,38 +84,81 @@ impl Rule for ForestRule {
         };
         let features = extractor.extract(pixels.view().insert_axis(Axis(0)));
         self.extractor = Some(extractor);
-        Ok(features?.into_iter().collect())
+        let (features, _) = features?.into_raw_vec_and_offset();
+        match first_not_finite(&features) {
+            None => Ok(features.into()),
+            Some(index) => Err(Error::NotFinite { what: "features of an image", index }),
+        }
     }
 
-    fn judge(&self, pool: &Pool<Row>, step: i64, row: Row, _rate: f64) -> Result<Opinion<Row>> {
+    fn judge(&self, pool: &Pool<Features>, step: i64, row: Row, _rate: f64) -> Result<Opinion<Features>> {
         let mut verdict = Verdict::unknown();
-        if pool.size() >= self.params.warm_up {
-            let rows: Vec<&[f32]> = pool
-                .states()
-                .skip(pool.n_held().saturating_sub(self.params.max_images))
-                .map(|row| &**row)
-                .collect();
+        if let Some(held) = self.held.as_ref().filter(|_| pool.size() >= self.params.warm_up) {
             // By step, not by a count of images: a replay after a rewind then grows the same forest.
             let seed = Rng::derived(self.seed, step as u64).next_u64();
-            let score = self.params.forest.score_against_rows(&rows, &row, seed)?;
+            let score = self.params.forest.score_against_pool(&held.rows, &row, seed)?;
             verdict = Verdict::by_threshold(f64::from(score), self.params.threshold);
         }
-        Ok(Opinion { verdict, ..Opinion::unknown(row) })
+        Ok(Opinion { verdict, ..Opinion::unknown(Features(Some(row))) })
+    }
+
+    fn follow(&mut self, pool: &mut Pool<Features>) -> Result<()> {
+        let n_ignored = self.n_ignored(pool);
+        let oldest = pool.entries().next().map(|entry| entry.id);
+        if let Some(Held { rows, ids }) = self.held.as_deref_mut() {
+            while ids.front().is_some_and(|&id| oldest.is_none_or(|oldest| id < oldest)) {
+                rows.pop_front();
+                ids.pop_front();
+            }
+            let n_left = pool.entries().zip(&*ids).take_while(|(entry, id)| entry.id == **id).count();
+            rows.truncate(n_left);
+            ids.truncate(n_left);
+        }
+        let n_held = self.held.as_ref().map_or(0, |held| held.ids.len());
+        for entry in pool.entries_mut().skip(n_held) {
+            let row = entry.state.0.take().unwrap_or_default();
+            let held = match self.held.take().filter(|held| held.rows.n_rows() > 0) {
+                Some(held) => held,
+                // The first row may be of another length than those of images forgotten.
+                None => Box::new(Held { rows: SamplePool::new(row.len())?, ids: VecDeque::new() }),
+            };
+            let Held { rows, ids } = &mut **self.held.insert(held);
+            rows.push(&row)?;
+            ids.push_back(entry.id);
+        }
+        if let Some(held) = &mut self.held {
+            held.rows.ignore(n_ignored);
+        }
+        Ok(())
     }
 
     fn settings(&self) -> serde_json::Value {
         serde_json::json!({ "extractor": self.params.extractor, "max_images": self.params.max_images })
     }
 
-    fn store(&self, row: &Row, record: &mut Record) {
-        record.put_flat("features", row);
+    fn store(&self, id: u64, state: &Features, record: &mut Record) {
+        match (&state.0, self.held.as_deref()) {
+            (Some(row), _) => record.put_flat("features", row),
+            (None, Some(Held { rows, ids })) => {
+                let row_idx =
+                    ids.binary_search(&id).expect("the features of a state are held; this is a bug");
+                let mut row = vec![0.0f32; rows.n_features()];
+                rows.copy_row(row_idx, &mut row);
+                record.put_flat("features", &row);
+            }
+            (None, None) => unreachable!("features are in their state or held; this is a bug"),
+        }
     }
 
-    fn restore(&self, record: &Record) -> Result<Row> {
-        Ok(record.get_flat("features", usize::MAX)?.into())
+    fn restore(&self, record: &Record) -> Result<Features> {
+        let row: Vec<f32> = record.get_flat("features", usize::MAX)?;
+        if let Some(index) = first_not_finite(&row) {
+            return Err(Error::Record { reason: format!("feature {index} is not finite") });
+        }
+        Ok(Features(Some(row.into())))
     }
 
-    fn needed(&self, pool: &Pool<Row>) -> usize {
+    fn needed(&self, pool: &Pool<Features>) -> usize {
         self.params.warm_up.saturating_sub(pool.size())
     }
 }

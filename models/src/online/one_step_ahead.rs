@@ -403,7 +403,7 @@ impl Rule for OneStepAhead {
         settings
     }
 
-    fn store(&self, state: &State, record: &mut Record) {
+    fn store(&self, _: u64, state: &State, record: &mut Record) {
         state.store(record);
     }
 

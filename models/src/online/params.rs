@@ -130,7 +130,8 @@ pub struct ForestRuleParams {
     /// An image is anomalous if its score, in (0, 1), is higher. 0.5, the paper's (by scikit-learn's default
     /// `contamination`), is what a sample has whose path is as long as the average one.
     pub threshold: f64,
-    /// The newest images that the forest is fitted on, at least `warm_up`. Memory: a row of features each, 4 bytes a feature.
+    /// The newest images that the forest is fitted on, at least `warm_up`; when there are more, the oldest eighth is left out at a time.
+    /// Memory: a row of features each, and of `max_snapshots` more, 4 bytes a feature.
     pub max_images: usize,
 }
 

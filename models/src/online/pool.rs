@@ -78,6 +78,11 @@ impl<S> Pool<S> {
         self.entries.iter()
     }
 
+    /// As [`entries`](Self::entries).
+    pub(super) fn entries_mut(&mut self) -> impl ExactSizeIterator<Item = &mut Entry<S>> {
+        self.entries.iter_mut()
+    }
+
     /// States that have been dropped from the front.
     pub(super) fn n_dropped(&self) -> usize {
         self.n_dropped

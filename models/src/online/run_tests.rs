@@ -309,6 +309,47 @@ fn the_papers_rule_scores_noise_above_the_images_before_it() {
     assert!(score > highest, "{score} {highest}");
 }
 
+#[test]
+fn the_papers_rule_leaves_old_images_out_and_is_the_same_after_a_rewind_and_a_restart() {
+    let new = || {
+        let forest = ForestRuleParams {
+            threshold: 0.99,
+            max_images: 24,
+            // Enough features for what is known of images that are alike.
+            extractor: crate::extractor::ExtractorParams::Hog(crate::extractor::HogParams {
+                cells: 16,
+                orientations: 8,
+                block: 1,
+            }),
+            ..ForestRuleParams::default()
+        };
+        let params = OnlineParams { method: OnlineMethod::Forest, forest, ..OnlineParams::default() };
+        run_with(OnlineParams { max_snapshots: 10, ..params })
+    };
+    // Pairs of images are alike.
+    let image = |step: i64| clean(step / 2);
+    let tell = |judgements: &[Judgement]| judgements.iter().map(bits).collect::<Vec<_>>();
+    let mut live = new();
+    let all = feed(&mut live, 1..=70, image);
+    assert!(all[20..].iter().all(|judgement| judgement.verdict.label == Label::Normal));
+
+    assert!(matches!(live.rewind(60), Err(Error::Step { .. })), "further back than asked for");
+    assert_eq!(live.rewind(61).unwrap(), 9);
+    assert_eq!(tell(&feed(&mut live, 62..=70, image)), tell(&all[61..]));
+
+    live.rewind(63).unwrap();
+    let manifest = live.manifest();
+    let records: std::collections::BTreeMap<u64, Vec<u8>> =
+        manifest.pool.iter().map(|entry| (entry.id, live.record(entry.id).unwrap())).collect();
+    let mut again = new();
+    let damages = again.restore(&manifest, |id| records.get(&id).cloned().ok_or_else(|| "gone".to_owned()));
+    assert_eq!(damages.unwrap(), []);
+    assert_eq!(tell(&feed(&mut again, 64..=70, image)), tell(&all[63..]));
+
+    assert_eq!(live.rewind(0).unwrap(), 63, "to before the first");
+    assert_eq!(tell(&feed(&mut live, 1..=70, image)), tell(&all));
+}
+
 #[derive(Debug, Clone)]
 enum Act {
     Next { ahead: i64, faulty: bool },

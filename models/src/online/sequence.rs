@@ -46,8 +46,19 @@ pub(super) trait Rule {
     /// The settings that the states depend on: a state made with others must not be read.
     fn settings(&self) -> serde_json::Value;
 
+    /// Called after every change of the pool, for a rule that keeps something of its own of all states; it may move parts of a state there.
+    ///
+    /// # Errors
+    ///
+    /// As the rule says, of states that were restored; those that it has judged are in order.
+    fn follow(&mut self, _pool: &mut Pool<Self::State>) -> Result<()> {
+        Ok(())
+    }
+
     /// Puts all of a state into a record but what can be computed from it and those before it.
-    fn store(&self, state: &Self::State, record: &mut Record);
+    ///
+    /// - `id`: that of the state in the pool, or of one kept out.
+    fn store(&self, id: u64, state: &Self::State, record: &mut Record);
 
     /// The state of a record.
     ///
@@ -199,7 +210,7 @@ impl<R: Rule> Sequence<R> {
     /// [`Error::Step`], and nothing is changed, if the simulation has gone back too far.
     pub(super) fn refuse(&mut self, step: i64) -> Result<usize> {
         let back = Back::Before(step);
-        let forgot = self.forget(self.size_after(back)?, back);
+        let forgot = self.forget(self.size_after(back)?, back)?;
         self.last_step = Some(step);
         Ok(forgot)
     }
@@ -227,7 +238,7 @@ impl<R: Rule> Sequence<R> {
             });
         }
         let prepared = self.rule.prepare(pixels)?;
-        let forgot = self.forget(size, back);
+        let forgot = self.forget(size, back)?;
         let Opinion { mut verdict, p_value, evidence, region, places, state } =
             self.rule.judge(&self.pool, step, prepared, rate)?;
         (self.shape, self.last_step) = (Some(shape), Some(step));
@@ -257,7 +268,7 @@ impl<R: Rule> Sequence<R> {
             self.kept.truncate(MAX_KEPT - 1);
             self.kept.push_front(entry);
         } else {
-            self.accept(entry);
+            self.accept(entry)?;
         }
         let pool = self.pool_state();
         Ok(Sequel { verdict, p_value, evidence, region, places, pool, forgot, reproducible, truth })
@@ -281,7 +292,7 @@ impl<R: Rule> Sequence<R> {
     pub(super) fn go(&mut self, back: Back) -> Result<usize> {
         let size = self.size_after(back)?;
         if self.last_step.is_some_and(|last| back.forgets(last)) {
-            let forgotten = self.forget(size, back);
+            let forgotten = self.forget(size, back)?;
             self.last_step = self.pool.last_step();
             return Ok(forgotten);
         }
@@ -312,7 +323,7 @@ impl<R: Rule> Sequence<R> {
             Truth::Normal if !was_in_pool => {
                 let kept = self.kept.iter().position(|kept| kept.step == step && kept.digest == digest);
                 if let Some(entry) = kept.and_then(|idx| self.kept.remove(idx)) {
-                    self.accept(entry);
+                    self.accept(entry)?;
                     labelled.in_pool = true;
                 }
             }
@@ -355,7 +366,7 @@ impl<R: Rule> Sequence<R> {
         let mut entries = self.pool.entries().rev().chain(&self.kept);
         let Entry { step, digest, state, .. } = entries.find(|entry| entry.id == id)?;
         let mut record = Record::default();
-        self.rule.store(state, &mut record);
+        self.rule.store(id, state, &mut record);
         Some(record.to_bytes(*step, digest))
     }
 
@@ -398,8 +409,9 @@ impl<R: Rule> Sequence<R> {
         let (n_dropped, first_step) = (manifest.n_dropped, manifest.first_step);
         let first_step = first_step.filter(|_| n_dropped > 0 || !entries.is_empty());
         let (max_snapshots, depth) = (self.pool.max_snapshots(), self.rule.depth());
-        self.pool = Pool::restore(max_snapshots, depth, n_dropped, first_step, entries)?;
-        self.kept = kept;
+        let mut pool = Pool::restore(max_snapshots, depth, n_dropped, first_step, entries)?;
+        self.rule.follow(&mut pool)?;
+        (self.pool, self.kept) = (pool, kept);
         self.known = Known::restore(manifest.known.iter().map(|&known| known.into()));
         self.shape = manifest.shape.map(|[channels, rows, columns]| ImageShape { channels, rows, columns });
         self.last_step = if is_whole { manifest.last_step } else { self.pool.last_step() };
@@ -407,20 +419,22 @@ impl<R: Rule> Sequence<R> {
         Ok(damages)
     }
 
-    fn accept(&mut self, entry: Entry<R::State>) {
+    fn accept(&mut self, entry: Entry<R::State>) -> Result<()> {
         self.pool.push(entry);
         // They were judged by a pool without this image.
         self.kept.clear();
+        self.rule.follow(&mut self.pool)
     }
 
     /// Truncates the pool to `size` images, those left by going `back`; returns how many were forgotten.
-    fn forget(&mut self, size: usize, back: Back) -> usize {
+    fn forget(&mut self, size: usize, back: Back) -> Result<usize> {
         let forgotten = self.pool.truncate(size);
         if forgotten > 0 {
             self.kept.clear();
+            self.rule.follow(&mut self.pool)?;
         }
         self.kept.retain(|kept| !back.forgets(kept.step));
-        forgotten
+        Ok(forgotten)
     }
 }
 

@@ -30,7 +30,7 @@ impl Rule for Jump {
         serde_json::Value::Null
     }
 
-    fn store(&self, state: &f32, record: &mut Record) {
+    fn store(&self, _: u64, state: &f32, record: &mut Record) {
         record.put_flat("value", &[*state]);
     }
 

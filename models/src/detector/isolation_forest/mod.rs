@@ -3,6 +3,7 @@
 //! Liu, Ting and Zhou, "Isolation Forest", ICDM 2008. Made for very wide samples (a million columns): a node never reads
 //! all columns, so the time of a fit does not grow with their number.
 
+mod fresh;
 mod grow;
 mod importance;
 mod memory;

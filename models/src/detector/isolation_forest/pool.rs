@@ -1,45 +1,41 @@
 //! Samples kept for forests: appended one by one, read by columns, forgotten from either end.
 //!
-//! A tree wants one column of many rows; an image arrives as one row of a million columns. Rows are kept in tiles, as many to a
-//! tile as values fill a cache line. While a tile fills, its rows lie in lines, so that an append writes whole lines; once it is
-//! full, squares of so many rows and columns are transposed where they lie, some with every append, and a column of the tile is
-//! one line. The tiles of one slab are interleaved line by line, so that a column's lines lie together: the page table costs more
-//! than the lines.
+//! A tree wants one column of many rows; an image arrives as one row of a million columns. Rows are kept in tiles of as many as values
+//! fill a cache line, a column of a tile being one line; the newest rows, fewer than a line, lie apart until they are turned
+//! (`fresh.rs`). The tiles of one slab are interleaved line by line, so that a column's lines lie together: the page table
+//! costs more than the lines.
+//!
+//! With `n` rows that there have been, forgotten ones included, row `n` is in line `(n + phase) / LINE` of a column, at
+//! `(n + phase) % LINE`, where the phase follows from the column: lines are full at another row for every sixteenth piece of a row.
 
-use super::memory::{prefetch, zeros_on_huge_pages};
-use super::samples::Samples;
+use super::fresh::{Fresh, PART, PIECE, phase};
+use super::memory::{LINE_BYTES, Plain, Zeros};
 use super::stored::Stored;
 use super::twins::Twins;
 use crate::finite::first_not_finite;
 use crate::{Error, Result};
 use rayon::prelude::*;
-use std::borrow::Cow;
 use std::collections::VecDeque;
 
-/// Appends over which the transposing of a full tile is spread; fewer than the rows of any tile.
-const N_SPREAD: usize = 14;
+#[path = "view.rs"]
+mod view;
+use view::View;
+
 /// Tiles of a slab, unless the pool is told how many rows to expect.
 const N_LANES: usize = 2;
-/// Squares transposed by one thread at a time.
-const N_FLIPPED: usize = 512;
-/// Squares ahead for which lines are asked for.
-const N_AHEAD: usize = 4;
 
-/// Tiles interleaved: lines `[square, row or column in it, lane]`.
+/// Tiles interleaved: lines `[column, lane]`.
 #[derive(Debug, Clone)]
-struct Slab<B> {
-    values: Vec<B>,
+struct Slab<B: Plain> {
+    values: Zeros<B>,
     n_lanes: usize,
 }
 
-/// Where a tile lies, and how far it is.
-#[derive(Debug, Clone)]
+/// Where a tile lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Tile {
     slab: usize,
     lane: usize,
-    n_rows: usize,
-    /// Squares before this one are transposed.
-    n_transposed: usize,
 }
 
 /// Rows of samples, oldest first, for forests fitted again and again while rows come and go.
@@ -47,7 +43,8 @@ struct Tile {
 /// `E` is how values are kept: `f32` as they are, or [`bf16`](half::bf16) in half the memory, each rounded to 8 significant
 /// bits (a relative error below 2^-8). Splits are drawn and compared in f32 either way.
 ///
-/// Memory: the values, less than 32 rows more (64 in bf16) at either end, and one more row.
+/// Memory of a pool [with capacity](Self::with_capacity), whichever rows were forgotten: the values of that many rows and up to 26 more
+/// (52 in bf16; 14 for 732), less if fewer have come. Without: up to 50 rows (100) more than there are or have been.
 ///
 /// # Examples
 ///
@@ -70,16 +67,20 @@ pub struct SamplePool<E: Stored = f32> {
     n_features: usize,
     /// Tiles of the next slab.
     n_lanes: usize,
+    /// The newest tile takes the lane of the first, whose rows go as its rows come, if there are so many.
+    n_shared: usize,
     slabs: Vec<Slab<E::Bits>>,
     /// Oldest first.
     tiles: VecDeque<Tile>,
-    /// Slab and lane of tiles to be used again.
-    free: Vec<(usize, usize)>,
-    /// Rows of the first tile that were forgotten.
-    n_skipped: usize,
+    /// Tiles before them, all of whose rows were forgotten.
+    n_tiles_gone: usize,
+    free: Vec<Tile>,
+    /// By [`PART`] of the columns.
+    fresh: Vec<Fresh<E::Bits>>,
+    n_gone: usize,
     n_rows: usize,
-    /// Tiles, from the first, in which every column is one line.
-    n_done: usize,
+    /// The oldest of them, which are no samples.
+    n_ignored: usize,
     /// The first row that there was, and a bit for each column in which another differed from it.
     first: Vec<E::Bits>,
     varied: Vec<u64>,
@@ -87,10 +88,8 @@ pub struct SamplePool<E: Stored = f32> {
 }
 
 impl<E: Stored> SamplePool<E> {
-    /// Values in a cache line of 64 bytes.
-    const LINE: usize = 64 / size_of::<E::Bits>();
-    /// Values of a square.
-    const SQUARE: usize = Self::LINE * Self::LINE;
+    /// Values in a cache line.
+    const LINE: usize = LINE_BYTES / size_of::<E::Bits>();
 
     /// An empty pool of rows of `n_features`, 1 to 2^32 - 2.
     ///
@@ -98,7 +97,7 @@ impl<E: Stored> SamplePool<E> {
     ///
     /// [`Error::Parameter`] for another number.
     pub fn new(n_features: usize) -> Result<Self> {
-        Self::with_lanes(n_features, N_LANES)
+        Self::with_lanes(n_features, N_LANES, usize::MAX)
     }
 
     /// An empty pool that is to hold up to `n_rows` rows of `n_features`: a fit is faster by a third, but memory for all of them is
@@ -108,10 +107,12 @@ impl<E: Stored> SamplePool<E> {
     ///
     /// As [`new`](Self::new).
     pub fn with_capacity(n_features: usize, n_rows: usize) -> Result<Self> {
-        Self::with_lanes(n_features, n_rows.div_ceil(Self::LINE).max(1))
+        // One more, for who appends the next row before the oldest is forgotten.
+        let n_lanes = n_rows / Self::LINE + 1;
+        Self::with_lanes(n_features, n_lanes, n_lanes)
     }
 
-    fn with_lanes(n_features: usize, n_lanes: usize) -> Result<Self> {
+    fn with_lanes(n_features: usize, n_lanes: usize, n_shared: usize) -> Result<Self> {
         if n_features == 0 || n_features >= u32::MAX as usize {
             return Err(Error::Parameter {
                 name: "n_features",
@@ -122,12 +123,15 @@ impl<E: Stored> SamplePool<E> {
         Ok(Self {
             n_features,
             n_lanes,
+            n_shared,
             slabs: Vec::new(),
             tiles: VecDeque::new(),
+            n_tiles_gone: 0,
             free: Vec::new(),
-            n_skipped: 0,
+            fresh: Vec::new(),
+            n_gone: 0,
             n_rows: 0,
-            n_done: 0,
+            n_ignored: 0,
             first: Vec::new(),
             varied: vec![0; n_features.div_ceil(64)],
             twins: Twins::new(n_features),
@@ -139,14 +143,27 @@ impl<E: Stored> SamplePool<E> {
         self.n_rows
     }
 
+    /// Leaves the oldest `n_rows` out of fits, and lets all others in: rows too old to judge by that a rewind may want again. Takes the time of
+    /// a few gathers if the number changes, longer if rows are equal or nearly so.
+    pub fn ignore(&mut self, n_rows: usize) {
+        let n_ignored = n_rows.min(self.n_rows);
+        if n_ignored != self.n_ignored {
+            self.n_ignored = n_ignored;
+            self.twins = Twins::find(&self.view()).expect("rows are finite");
+        }
+    }
+
     /// The number of values in a row.
     pub fn n_features(&self) -> usize {
         self.n_features
     }
 
-    /// Bytes held for values.
+    /// Bytes held, but for what is known of twins.
     pub fn n_bytes(&self) -> usize {
         self.slabs.iter().map(|slab| size_of_val(&*slab.values)).sum::<usize>()
+            + self.fresh.iter().map(Fresh::n_bytes).sum::<usize>()
+            + size_of_val(&*self.first)
+            + size_of_val(&*self.varied)
     }
 
     /// Appends a row as the newest.
@@ -173,10 +190,9 @@ impl<E: Stored> SamplePool<E> {
         }
         if self.first.is_empty() {
             self.first = row.iter().map(|&value| E::store(value)).collect();
+            self.fresh = row.chunks(PART).map(|part| Fresh::new(part.len(), Self::LINE)).collect();
         }
-        if self.tiles.back().is_none_or(|tile| tile.n_rows == Self::LINE) {
-            self.begin_tile();
-        }
+        self.make_room();
         self.write(row);
         self.n_rows += 1;
         let sketched: Vec<f32> =
@@ -185,102 +201,114 @@ impl<E: Stored> SamplePool<E> {
         let mut twins = std::mem::replace(&mut self.twins, Twins::new(1));
         twins.push(&self.view(), &sketched);
         self.twins = twins;
-        let n_squares = self.n_squares();
-        if self.tiles.get(self.n_done).is_some_and(|tile| tile.n_rows == Self::LINE) {
-            self.transpose(self.n_done, n_squares.div_ceil(N_SPREAD));
-            self.n_done += usize::from(self.tiles[self.n_done].n_transposed == n_squares);
-        }
         Ok(())
     }
 
-    fn n_squares(&self) -> usize {
-        self.n_features.div_ceil(Self::LINE)
+    fn n_ever(&self) -> usize {
+        self.n_gone + self.n_rows
     }
 
-    fn begin_tile(&mut self) {
+    /// Makes sure that the lines which the next row completes have a place.
+    fn make_room(&mut self) {
+        let row = self.n_ever();
+        let (tile, phase) = (row / Self::LINE - self.n_tiles_gone, Self::LINE - 1 - row % Self::LINE);
+        let is_first_free = self.n_gone + phase >= (self.n_tiles_gone + 1) * Self::LINE;
+        if tile == self.tiles.len() {
+            let shared = (tile >= self.n_shared && is_first_free && self.free.is_empty())
+                .then(|| self.tiles.front().copied())
+                .flatten();
+            let place = shared.unwrap_or_else(|| self.take_lane());
+            self.tiles.push_back(place);
+        } else if tile > 0 && self.tiles[tile] == self.tiles[0] && !is_first_free {
+            // The rows of the first do not go after all.
+            let place = self.take_lane();
+            let from = std::mem::replace(&mut self.tiles[tile], place);
+            let mut line = vec![E::Bits::default(); Self::LINE];
+            let columns = 0..self.n_features;
+            for column in columns.filter(|&column| super::fresh::phase(column, Self::LINE) > phase) {
+                line.copy_from_slice(self.line(from, column));
+                let slab = &mut self.slabs[place.slab];
+                let start = (column * slab.n_lanes + place.lane) * Self::LINE;
+                slab.values[start..][..Self::LINE].copy_from_slice(&line);
+            }
+        }
+    }
+
+    fn take_lane(&mut self) -> Tile {
         if self.free.is_empty() {
             let slab = self.slabs.len();
             let n_lanes = self.n_lanes;
-            let values = zeros_on_huge_pages(self.n_squares() * Self::SQUARE * n_lanes);
-            self.slabs.push(Slab { values, n_lanes });
-            self.free.extend((0..n_lanes).rev().map(|lane| (slab, lane)));
-            // What was expected has come; what comes after it is taken tile by tile.
+            self.slabs.push(Slab { values: Zeros::new(self.n_features * n_lanes * Self::LINE), n_lanes });
+            self.free.extend((0..n_lanes).rev().map(|lane| Tile { slab, lane }));
+            // What was expected has come; what comes after it is taken in small slabs.
             self.n_lanes = n_lanes.min(N_LANES);
         }
-        let (slab, lane) = self.free.pop().expect("a slab has lanes");
-        self.tiles.push_back(Tile { slab, lane, n_rows: 0, n_transposed: 0 });
+        self.free.pop().expect("a slab has lanes")
     }
 
-    /// Writes a row to the newest tile.
+    /// Writes a row after the newest.
     fn write(&mut self, row: &[f32]) {
-        let tile = self.tiles.back_mut().expect("a tile was begun");
-        let Slab { values: lines, n_lanes } = &mut self.slabs[tile.slab];
-        let step = Self::SQUARE * *n_lanes;
-        let offset = (tile.n_rows * *n_lanes + tile.lane) * Self::LINE;
-        let pieces = row.chunks(Self::LINE).zip(self.first.chunks(Self::LINE));
-        for (piece_idx, (values, first)) in pieces.enumerate() {
-            let mut varied = 0u64;
-            let start = piece_idx * step + offset;
-            prefetch(lines, start + N_AHEAD * 4 * step);
-            let line = &mut lines[start..][..values.len()];
-            for (i, ((out, &value), &first)) in line.iter_mut().zip(values).zip(first).enumerate() {
-                let bits = E::store(value);
-                varied |= u64::from(E::load(bits) != E::load(first)) << i;
-                *out = bits;
-            }
-            let column = piece_idx * Self::LINE;
-            self.varied[column / 64] |= varied << (column % 64);
-        }
-        tile.n_rows += 1;
-    }
-
-    /// Transposes the next `n` squares of a tile.
-    fn transpose(&mut self, tile_idx: usize, n: usize) {
-        let first = self.tiles[tile_idx].n_transposed;
-        let end = (first + n).min(self.n_squares());
-        self.tiles[tile_idx].n_transposed = end;
-        self.flip(tile_idx, first..end);
-    }
-
-    fn flip(&mut self, tile_idx: usize, squares: std::ops::Range<usize>) {
-        let Tile { slab, lane, .. } = self.tiles[tile_idx];
+        let (n, line) = (self.n_ever(), Self::LINE);
+        let Tile { slab, lane } = self.tiles[n / line - self.n_tiles_gone];
         let Slab { values, n_lanes } = &mut self.slabs[slab];
-        let size = Self::SQUARE * *n_lanes;
-        let (start, step) = (lane * Self::LINE, *n_lanes * Self::LINE);
-        values[squares.start * size..squares.end * size].par_chunks_mut(size * N_FLIPPED).for_each(
-            |values| {
-                for first in (0..values.len()).step_by(size) {
-                    let ahead = first + N_AHEAD * size + start;
-                    (0..Self::LINE).for_each(|row| prefetch(values, ahead + row * step));
-                    flip_square(&mut values[first..first + size], start, step, Self::LINE);
+        let step = *n_lanes * line;
+        let parts = self.fresh.par_iter_mut().zip(row.par_chunks(PART)).zip(self.first.par_chunks(PART));
+        let parts = parts.zip(self.varied.par_chunks_mut(PART / 64)).zip(values.par_chunks_mut(PART * step));
+        parts.for_each(|((((fresh, row), first), varied), lines)| {
+            for (piece, (values, first)) in row.chunks(PIECE).zip(first.chunks(PIECE)).enumerate() {
+                let varied = &mut varied[piece * (PIECE / 64)..];
+                for (bits, (values, first)) in varied.iter_mut().zip(values.chunks(64).zip(first.chunks(64)))
+                {
+                    *bits |= differing::<E>(values, first);
                 }
-            },
-        );
+                let slot = (n + piece) % line;
+                if slot + 1 < line {
+                    fresh.take(piece, slot, values.iter().map(|&value| E::store(value)));
+                } else {
+                    let mut last = [E::Bits::default(); PIECE];
+                    last.iter_mut().zip(values).for_each(|(out, &value)| *out = E::store(value));
+                    let lines = &mut lines[piece * PIECE * step + lane * line..];
+                    fresh.turn(piece, &last[..values.len()], lines, step);
+                }
+            }
+        });
     }
 
     /// Forgets the newest rows until `n_rows` are left; a fit is then as if they had never been there.
     pub fn truncate(&mut self, n_rows: usize) {
-        while self.n_rows > n_rows {
-            self.twins.pop_back();
-            self.n_rows -= 1;
-            let tile = self.tiles.back_mut().expect("a row lies in a tile");
-            tile.n_rows -= 1;
-            if tile.n_rows == 0 {
-                self.free.push((tile.slab, tile.lane));
-                self.tiles.pop_back();
+        if n_rows >= self.n_rows {
+            return;
+        }
+        (n_rows.max(self.n_ignored)..self.n_rows).for_each(|_| self.twins.pop_back());
+        self.n_ignored = self.n_ignored.min(n_rows);
+        let (line, before) = (Self::LINE, self.n_ever());
+        self.n_rows = n_rows;
+        if n_rows == 0 {
+            self.begin_again();
+            return;
+        }
+        let n = self.n_ever();
+        let (slabs, tiles) = (&self.slabs, &self.tiles);
+        self.fresh.par_iter_mut().enumerate().for_each(|(part, fresh)| {
+            let n_columns = PART.min(self.n_features - part * PART);
+            let pieces = 0..n_columns.div_ceil(PIECE);
+            let is_turned = |&piece: &usize| (n + piece % line) / line < (before + piece % line) / line;
+            for piece in pieces.clone() {
+                fresh.drop_from(piece, if is_turned(&piece) { 0 } else { (n + piece) % line });
             }
+            // Rows of lines that are to be completed by others.
+            for piece in pieces.filter(is_turned) {
+                let Tile { slab, lane } = tiles[(n + piece % line) / line - self.n_tiles_gone];
+                let Slab { values, n_lanes } = &slabs[slab];
+                let lines = &values[((part * PART + piece * PIECE) * n_lanes + lane) * line..];
+                let width = PIECE.min(n_columns - piece * PIECE);
+                fresh.turn_back(piece, width, (n + piece) % line, lines, n_lanes * line);
+            }
+        });
+        while self.n_tiles_gone + self.tiles.len() > n.div_ceil(line) {
+            let tile = self.tiles.pop_back();
+            self.free.extend(tile.filter(|tile| self.tiles.front() != Some(tile)));
         }
-        if self.n_rows == 0 {
-            self.free.extend(self.tiles.drain(..).map(|tile| (tile.slab, tile.lane)));
-            self.n_skipped = 0;
-        }
-        if let Some(tile) = self.tiles.back_mut().filter(|tile| tile.n_rows < Self::LINE) {
-            // Rows that follow are to be written by lines again.
-            let squares = 0..std::mem::take(&mut tile.n_transposed);
-            self.flip(self.tiles.len() - 1, squares);
-        }
-        let n_squares = self.n_squares();
-        self.n_done = self.tiles.iter().take_while(|tile| tile.n_transposed == n_squares).count();
     }
 
     /// Forgets the oldest row, if there is one.
@@ -288,17 +316,30 @@ impl<E: Stored> SamplePool<E> {
         if self.n_rows == 0 {
             return;
         }
-        let mut twins = std::mem::replace(&mut self.twins, Twins::new(1));
-        twins.pop_front(&self.view());
-        self.twins = twins;
-        self.n_skipped += 1;
-        self.n_rows -= 1;
-        if self.n_rows == 0 || self.n_skipped == Self::LINE {
-            let tile = self.tiles.pop_front().expect("a row lies in a tile");
-            self.free.push((tile.slab, tile.lane));
-            self.n_done = self.n_done.saturating_sub(1);
-            self.n_skipped = 0;
+        if self.n_ignored == 0 {
+            let mut twins = std::mem::replace(&mut self.twins, Twins::new(1));
+            twins.pop_front(&self.view());
+            self.twins = twins;
         }
+        self.n_ignored = self.n_ignored.saturating_sub(1);
+        self.n_gone += 1;
+        self.n_rows -= 1;
+        if self.n_rows == 0 {
+            self.begin_again();
+        } else if self.n_gone == (self.n_tiles_gone + 1) * Self::LINE {
+            let tile = self.tiles.pop_front();
+            self.free.extend(tile.filter(|tile| self.tiles.back() != Some(tile)));
+            self.n_tiles_gone += 1;
+        }
+    }
+
+    /// With no row left.
+    fn begin_again(&mut self) {
+        let shared = self.tiles.len() > 1 && self.tiles.front() == self.tiles.back();
+        self.free.extend(self.tiles.drain(usize::from(shared)..));
+        self.tiles.clear();
+        self.fresh.iter_mut().for_each(Fresh::clear);
+        (self.n_gone, self.n_tiles_gone) = (0, 0);
     }
 
     /// Copies row `row_idx`, as kept, to `values`.
@@ -308,209 +349,87 @@ impl<E: Stored> SamplePool<E> {
     /// If there is no such row, or `values` is longer than a row.
     pub fn copy_row(&self, row_idx: usize, values: &mut [f32]) {
         assert!(row_idx < self.n_rows, "the pool has {} rows, row {row_idx} was asked for", self.n_rows);
-        for (column, value) in values.iter_mut().enumerate() {
-            *value = self.value(row_idx as u32, column as u32);
+        assert!(values.len() <= self.n_features, "a row has {} values", self.n_features);
+        let row = self.n_gone + row_idx;
+        values.par_chunks_mut(PIECE).enumerate().for_each(|(piece, values)| {
+            let bits = self.piece(row, piece * PIECE);
+            values.iter_mut().enumerate().for_each(|(i, value)| *value = E::load(bits.get(i)));
+        });
+    }
+
+    #[inline(always)]
+    fn line(&self, tile: Tile, column: usize) -> &[E::Bits] {
+        let slab = &self.slabs[tile.slab];
+        &slab.values[(column * slab.n_lanes + tile.lane) * Self::LINE..][..Self::LINE]
+    }
+
+    /// The line of a row, counted with those forgotten, in a column of this phase, counted from the first line that is held, and the
+    /// place in it; `None` for a line that is not complete.
+    #[inline(always)]
+    fn place(&self, row: usize, phase: usize) -> (Option<usize>, usize) {
+        let place = row + phase;
+        let (tile, slot) = (place / Self::LINE, place % Self::LINE);
+        ((tile < (self.n_ever() + phase) / Self::LINE).then(|| tile - self.n_tiles_gone), slot)
+    }
+
+    #[inline]
+    fn value(&self, row: usize, column: usize) -> f32 {
+        let (tile, slot) = self.place(row, phase(column, Self::LINE));
+        E::load(match tile {
+            Some(tile) => self.line(self.tiles[tile], column)[slot],
+            None => self.fresh[column / PART].value(column % PART, slot),
+        })
+    }
+
+    /// A row's piece that begins at `column`.
+    fn piece(&self, row: usize, column: usize) -> Piece<'_, E::Bits> {
+        let (tile, slot) = self.place(row, phase(column, Self::LINE));
+        match tile {
+            Some(tile) => {
+                let Tile { slab, lane } = self.tiles[tile];
+                let Slab { values, n_lanes } = &self.slabs[slab];
+                let start = (column * n_lanes + lane) * Self::LINE + slot;
+                Piece { values: &values[start..], step: n_lanes * Self::LINE }
+            }
+            None => Piece { values: self.fresh[column / PART].piece(column % PART / PIECE, slot), step: 1 },
         }
     }
 
-    #[inline]
-    fn place(&self, row: u32) -> (&Tile, usize) {
-        let slot = row as usize + self.n_skipped;
-        (&self.tiles[slot / Self::LINE], slot % Self::LINE)
-    }
-
-    #[inline]
-    fn position(&self, tile: &Tile, row: usize, column: usize) -> usize {
-        let (square, within) = (column / Self::LINE, column % Self::LINE);
-        let (line, at) = if square < tile.n_transposed { (within, row) } else { (row, within) };
-        ((square * Self::LINE + line) * self.slabs[tile.slab].n_lanes + tile.lane) * Self::LINE + at
-    }
-
-    #[inline]
-    pub(super) fn value(&self, row: u32, column: u32) -> f32 {
-        let (tile, row) = self.place(row);
-        E::load(self.slabs[tile.slab].values[self.position(tile, row, column as usize)])
-    }
-
     /// The rows as they lie now, to be read by trees.
-    pub(super) fn view(&self) -> View<'_, E> {
-        View { pool: self, lines: Vec::new(), n_in_lines: 0 }
+    fn view(&self) -> View<'_, E> {
+        View { pool: self, n_before: self.n_gone + self.n_ignored, lines: Vec::new() }
     }
 
     /// A view that has found out where rows lie.
     pub(super) fn prepared_view(&self) -> View<'_, E> {
-        let n_in_lines = (self.n_done * Self::LINE).saturating_sub(self.n_skipped).min(self.n_rows);
-        let lines = (0..n_in_lines as u32)
-            .map(|row| {
-                let (tile, slot) = self.place(row);
-                (tile.slab as u32, (tile.lane * Self::LINE + slot) as u32)
-            })
-            .collect();
-        View { pool: self, lines, n_in_lines: n_in_lines as u32 }
+        let places = |tile: &Tile| {
+            let (slab, start) = (tile.slab as u32, (tile.lane * Self::LINE) as u32);
+            (0..Self::LINE as u32).map(move |slot| (slab, start + slot))
+        };
+        View { lines: self.tiles.iter().flat_map(places).collect(), ..self.view() }
     }
 }
 
-/// Transposes the square whose lines begin at `start` and every `step` values after, by blocks of 8 x 8, which fit in registers.
-fn flip_square<B: Copy>(values: &mut [B], start: usize, step: usize, line: usize) {
-    const SIDE: usize = 8;
-    let read = |values: &[B], row: usize, column: usize| -> [[B; SIDE]; SIDE] {
-        std::array::from_fn(|i| {
-            let first = start + (row + i) * step + column;
-            *values[first..].first_chunk::<SIDE>().expect("blocks divide a square")
-        })
-    };
-    let write = |values: &mut [B], row: usize, column: usize, block: [[B; SIDE]; SIDE]| {
-        for i in 0..SIDE {
-            let turned: [B; SIDE] = std::array::from_fn(|j| block[j][i]);
-            values[start + (row + i) * step + column..][..SIDE].copy_from_slice(&turned);
-        }
-    };
-    for row in (0..line).step_by(SIDE) {
-        let diagonal = read(values, row, row);
-        write(values, row, row, diagonal);
-        for column in (row + SIDE..line).step_by(SIDE) {
-            let (upper, lower) = (read(values, row, column), read(values, column, row));
-            write(values, column, row, upper);
-            write(values, row, column, lower);
-        }
+/// A bit for each of up to 64 values that differs from the first row's.
+#[inline(always)]
+fn differing<E: Stored>(values: &[f32], first: &[E::Bits]) -> u64 {
+    let mut bits = 0;
+    for (i, (&value, &first)) in values.iter().zip(first).enumerate() {
+        bits |= u64::from(E::load(E::store(value)) != E::load(first)) << i;
     }
+    bits
 }
 
-/// A pool's rows as samples.
-pub(super) struct View<'a, E: Stored> {
-    pool: &'a SamplePool<E>,
-    /// Slab of a row, and its place among the lines of column 0 there; for the rows before `n_in_lines`.
-    lines: Vec<(u32, u32)>,
-    n_in_lines: u32,
+/// Values of a row in [`PIECE`] columns, one every `step`.
+struct Piece<'a, B> {
+    values: &'a [B],
+    step: usize,
 }
 
-impl<E: Stored> View<'_, E> {
-    /// The values of a column in a slab; those of tiles that are not transposed yet are other columns'.
-    #[inline]
-    fn column(&self, slab: u32, column: u32) -> &[E::Bits] {
-        let slab = &self.pool.slabs[slab as usize];
-        let n = slab.n_lanes * SamplePool::<E>::LINE;
-        &slab.values[column as usize * n..][..n]
-    }
-
-    #[inline]
-    fn split<'r>(&self, rows: &'r [u32]) -> (&'r [u32], &'r [u32]) {
-        match rows.last() {
-            Some(&last) if last >= self.n_in_lines => {
-                rows.split_at(rows.partition_point(|&row| row < self.n_in_lines))
-            }
-            _ => (rows, &[]),
-        }
-    }
-}
-
-impl<E: Stored> Samples for View<'_, E> {
-    fn n_rows(&self) -> usize {
-        self.pool.n_rows
-    }
-
-    fn n_features(&self) -> usize {
-        self.pool.n_features
-    }
-
-    #[inline]
-    fn value(&self, row: u32, column: u32) -> f32 {
-        self.pool.value(row, column)
-    }
-
-    #[inline]
-    fn gather(&self, column: u32, rows: &[u32], values: &mut Vec<f32>) {
-        let (in_lines, others) = self.split(rows);
-        values.clear();
-        if self.pool.slabs.len() == 1 {
-            let column = self.column(0, column);
-            values.extend(in_lines.iter().map(|&row| E::load(column[self.lines[row as usize].1 as usize])));
-        } else {
-            values.extend(in_lines.iter().map(|&row| {
-                let (slab, place) = self.lines[row as usize];
-                E::load(self.column(slab, column)[place as usize])
-            }));
-        }
-        values.extend(others.iter().map(|&row| self.value(row, column)));
-    }
-
-    #[inline]
-    fn prefetch(&self, column: u32, rows: &[u32]) {
-        let (in_lines, others) = self.split(rows);
-        let mut last = (u32::MAX, u32::MAX);
-        for &row in in_lines {
-            let (slab, place) = self.lines[row as usize];
-            let line = (slab, place / SamplePool::<E>::LINE as u32);
-            if line != last {
-                prefetch(self.column(slab, column), place as usize);
-                last = line;
-            }
-        }
-        for &row in others {
-            let (tile, row) = self.pool.place(row);
-            prefetch(&self.pool.slabs[tile.slab].values, self.pool.position(tile, row, column as usize));
-        }
-    }
-
-    #[inline]
-    fn is_known_constant(&self, column: u32) -> bool {
-        (self.pool.varied[column as usize / 64] >> (column % 64)) & 1 == 0
-    }
-
-    fn differences(&self, first: u32, second: u32, limit: usize) -> Option<Vec<u32>> {
-        let line = SamplePool::<E>::LINE;
-        let ((a, a_row), (b, b_row)) = (self.pool.place(first), self.pool.place(second));
-        let (a_slab, b_slab) = (&self.pool.slabs[a.slab], &self.pool.slabs[b.slab]);
-        let squares = |slab: &'_ Slab<E::Bits>| SamplePool::<E>::SQUARE * slab.n_lanes;
-        let squares =
-            a_slab.values.chunks_exact(squares(a_slab)).zip(b_slab.values.chunks_exact(squares(b_slab)));
-        let mut found = Vec::new();
-        for (square, (a_values, b_values)) in squares.enumerate() {
-            let step = |tile: &Tile, row: usize| {
-                let (start, n_lanes) = (tile.lane * line, self.pool.slabs[tile.slab].n_lanes);
-                if square < tile.n_transposed {
-                    (start + row, line * n_lanes)
-                } else {
-                    (start + row * n_lanes * line, 1)
-                }
-            };
-            let ((a_start, a_step), (b_start, b_step)) = (step(a, a_row), step(b, b_row));
-            let n_columns = line.min(self.pool.n_features - square * line);
-            found.extend(
-                (0..n_columns)
-                    .filter(|i| {
-                        E::load(a_values[a_start + i * a_step]) != E::load(b_values[b_start + i * b_step])
-                    })
-                    .map(|i| (square * line + i) as u32),
-            );
-            if found.len() > limit {
-                return None;
-            }
-        }
-        Some(found)
-    }
-
-    fn varying(&self, rows: &[u32]) -> Vec<u32> {
-        const BLOCK: u32 = 1024;
-        let n_features = self.pool.n_features as u32;
-        let blocks: Vec<Vec<u32>> = (0..n_features.div_ceil(BLOCK))
-            .into_par_iter()
-            .map_init(Vec::new, |values, block| {
-                let columns = block * BLOCK..((block + 1) * BLOCK).min(n_features);
-                columns
-                    .filter(|&column| !self.is_known_constant(column))
-                    .filter(|&column| {
-                        self.gather(column, rows, values);
-                        values.iter().any(|value| *value != values[0])
-                    })
-                    .collect()
-            })
-            .collect();
-        blocks.concat()
-    }
-
-    fn twins(&self) -> Result<Cow<'_, Twins>> {
-        Ok(Cow::Borrowed(&self.pool.twins))
+impl<B: Copy> Piece<'_, B> {
+    #[inline(always)]
+    fn get(&self, column: usize) -> B {
+        self.values[column * self.step]
     }
 }
 

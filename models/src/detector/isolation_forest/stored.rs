@@ -1,12 +1,14 @@
 //! How a pool keeps a number.
 
+use super::memory::Plain;
 use half::bf16;
 
 /// A number as it lies in memory; implemented for `f32` and [`bf16`](half::bf16).
 pub trait Stored: Send + Sync + 'static + sealed::Sealed {
     /// What lies in memory: its zero is the number 0.
     #[doc(hidden)]
-    type Bits: Copy + Default + PartialEq + Send + Sync + std::fmt::Debug + 'static;
+    #[allow(private_bounds, reason = "which numbers can be kept is decided here")]
+    type Bits: Plain + PartialEq + std::fmt::Debug + 'static;
 
     /// Rounds to the nearest that can be kept.
     #[doc(hidden)]

@@ -79,6 +79,19 @@ fn forest_is_the_same_for_any_number_of_threads_and_any_layout() {
         rows[..10].iter().for_each(|row| pool.push(row).expect("finite"));
         pool.truncate(60);
         assert_eq!(forest, params(40).fit_pool(&pool, 9).expect("fits"));
+        // Nor do rows that are left out, whose twins are then others' hubs.
+        pool.ignore(5);
+        assert_eq!(
+            params(40).fit_rows(&rows[5..], 9).expect("fits"),
+            params(40).fit_pool(&pool, 9).expect("fits")
+        );
+        pool.pop_front();
+        pool.push(rows[0]).expect("finite");
+        let left: Vec<&[f32]> = rows[5..].iter().copied().chain([rows[0]]).collect();
+        assert_eq!(
+            params(40).fit_rows(&left, 9).expect("fits"),
+            params(40).fit_pool(&pool, 9).expect("fits")
+        );
     }
     let column_major = samples.t().as_standard_layout().to_owned();
     assert_eq!(forest, params(40).fit(column_major.t(), 9).expect("fits"));

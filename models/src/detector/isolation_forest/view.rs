@@ -1,0 +1,153 @@
+//! A pool's rows as trees read them.
+
+use super::super::memory::prefetch;
+use super::super::samples::Samples;
+use super::super::twins::Twins;
+use super::{PART, PIECE, SamplePool, Stored, phase};
+use crate::Result;
+use rayon::prelude::*;
+use std::borrow::Cow;
+
+/// A pool's rows as samples.
+pub(in super::super) struct View<'a, E: Stored> {
+    pub(super) pool: &'a SamplePool<E>,
+    /// Rows that there have been before the first sample.
+    pub(super) n_before: usize,
+    /// Slab of a place of the tiles, in order, and where it lies among the lines of column 0 there; empty where that was not asked for.
+    pub(super) lines: Vec<(u32, u32)>,
+}
+
+/// Rows in which a column is to be read.
+struct Split<'a, 'r> {
+    /// Of samples in lines: slab, and place among the lines of column 0.
+    places: &'a [(u32, u32)],
+    in_lines: &'r [u32],
+    others: &'r [u32],
+    /// The column's.
+    phase: usize,
+}
+
+impl<E: Stored> View<'_, E> {
+    const LINE: usize = SamplePool::<E>::LINE;
+
+    /// The values of a column in a slab.
+    #[inline(always)]
+    fn column(&self, slab: u32, column: u32) -> &[E::Bits] {
+        let slab = &self.pool.slabs[slab as usize];
+        let n = slab.n_lanes * Self::LINE;
+        &slab.values[column as usize * n..][..n]
+    }
+
+    #[inline(always)]
+    fn split<'r>(&self, column: u32, rows: &'r [u32]) -> Split<'_, 'r> {
+        let pool = self.pool;
+        let phase = phase(column as usize, Self::LINE);
+        if self.lines.is_empty() {
+            return Split { places: &[], in_lines: &[], others: rows, phase };
+        }
+        let n_complete = (pool.n_ever() + phase) / Self::LINE * Self::LINE;
+        let n_in_lines = n_complete.saturating_sub(phase + self.n_before) as u32;
+        let places = self.lines.get(self.n_before + phase - pool.n_tiles_gone * Self::LINE..);
+        let places = places.unwrap_or_default();
+        match rows.last() {
+            Some(&last) if last >= n_in_lines => {
+                let (in_lines, others) = rows.split_at(rows.partition_point(|&row| row < n_in_lines));
+                Split { places, in_lines, others, phase }
+            }
+            _ => Split { places, in_lines: rows, others: &[], phase },
+        }
+    }
+}
+
+impl<E: Stored> Samples for View<'_, E> {
+    fn n_rows(&self) -> usize {
+        self.pool.n_ever() - self.n_before
+    }
+
+    fn n_features(&self) -> usize {
+        self.pool.n_features
+    }
+
+    #[inline]
+    fn value(&self, row: u32, column: u32) -> f32 {
+        self.pool.value(self.n_before + row as usize, column as usize)
+    }
+
+    #[inline]
+    fn gather(&self, column: u32, rows: &[u32], values: &mut Vec<f32>) {
+        let Split { places, in_lines, others, .. } = self.split(column, rows);
+        values.clear();
+        if self.pool.slabs.len() == 1 {
+            let column = self.column(0, column);
+            values.extend(in_lines.iter().map(|&row| E::load(column[places[row as usize].1 as usize])));
+        } else {
+            values.extend(in_lines.iter().map(|&row| {
+                let (slab, place) = places[row as usize];
+                E::load(self.column(slab, column)[place as usize])
+            }));
+        }
+        values.extend(others.iter().map(|&row| self.value(row, column)));
+    }
+
+    #[inline]
+    fn prefetch(&self, column: u32, rows: &[u32]) {
+        let Split { places, in_lines, others, phase } = self.split(column, rows);
+        let mut last = (u32::MAX, u32::MAX);
+        for &row in in_lines {
+            let (slab, place) = places[row as usize];
+            let line = (slab, place / Self::LINE as u32);
+            if line != last {
+                prefetch(self.column(slab, column), place as usize);
+                last = line;
+            }
+        }
+        let column = column as usize;
+        for &row in others {
+            if let (None, slot) = self.pool.place(self.n_before + row as usize, phase) {
+                self.pool.fresh[column / PART].prefetch(column % PART, slot);
+            }
+        }
+    }
+
+    #[inline]
+    fn is_known_constant(&self, column: u32) -> bool {
+        (self.pool.varied[column as usize / 64] >> (column % 64)) & 1 == 0
+    }
+
+    fn differences(&self, first: u32, second: u32, limit: usize) -> Option<Vec<u32>> {
+        let mut found = Vec::new();
+        for start in (0..self.pool.n_features).step_by(PIECE) {
+            let [a, b] = [first, second].map(|row| self.pool.piece(self.n_before + row as usize, start));
+            let columns = 0..PIECE.min(self.pool.n_features - start);
+            let differ = columns.filter(|&i| E::load(a.get(i)) != E::load(b.get(i)));
+            found.extend(differ.map(|i| (start + i) as u32));
+            if found.len() > limit {
+                return None;
+            }
+        }
+        Some(found)
+    }
+
+    fn varying(&self, rows: &[u32]) -> Vec<u32> {
+        const BLOCK: u32 = 1024;
+        let n_features = self.pool.n_features as u32;
+        let blocks: Vec<Vec<u32>> = (0..n_features.div_ceil(BLOCK))
+            .into_par_iter()
+            .map_init(Vec::new, |values, block| {
+                let columns = block * BLOCK..((block + 1) * BLOCK).min(n_features);
+                columns
+                    .filter(|&column| !self.is_known_constant(column))
+                    .filter(|&column| {
+                        self.gather(column, rows, values);
+                        values.iter().any(|value| *value != values[0])
+                    })
+                    .collect()
+            })
+            .collect();
+        blocks.concat()
+    }
+
+    fn twins(&self) -> Result<Cow<'_, Twins>> {
+        Ok(Cow::Borrowed(&self.pool.twins))
+    }
+}
