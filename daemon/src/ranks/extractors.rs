@@ -26,14 +26,16 @@ impl SharedExtractors {
 
 impl ExtractorSource for SharedExtractors {
     fn extractor(&self, params: &ExtractorParams, shape: ImageShape) -> Result<Arc<dyn FeatureExtractor>> {
+        let arithmetic = params.arithmetic(self.device);
         let by = Maker {
             params: params.clone(),
             shape,
             device: self.device,
             weights_dirs: self.weights_dirs.clone(),
+            arithmetic: arithmetic.into(),
         };
         let (feature_shape, _) = extract(&self.ranks, &by, 0, Vec::new())?;
-        Ok(Arc::new(SharedExtractor { ranks: Arc::clone(&self.ranks), by, feature_shape }))
+        Ok(Arc::new(SharedExtractor { ranks: Arc::clone(&self.ranks), by, feature_shape, arithmetic }))
     }
 }
 
@@ -42,6 +44,7 @@ struct SharedExtractor {
     ranks: Arc<Ranks>,
     by: Maker,
     feature_shape: [usize; 3],
+    arithmetic: &'static str,
 }
 
 impl FeatureExtractor for SharedExtractor {
@@ -51,6 +54,10 @@ impl FeatureExtractor for SharedExtractor {
 
     fn feature_shape(&self) -> [usize; 3] {
         self.feature_shape
+    }
+
+    fn arithmetic(&self) -> &'static str {
+        self.arithmetic
     }
 
     fn extract(&self, images: ArrayView4<'_, f32>) -> Result<Array2<f32>> {

@@ -26,6 +26,8 @@ pub(super) struct Maker {
     pub(super) shape: ImageShape,
     pub(super) device: DeviceChoice,
     pub(super) weights_dirs: Vec<PathBuf>,
+    /// That of rank 0: a rank of another would give other bits.
+    pub(super) arithmetic: String,
 }
 
 impl Job {
@@ -142,6 +144,7 @@ mod tests {
             shape: ImageShape { channels: 3, rows: 5, columns: 7 },
             device: DeviceChoice::CpuF32,
             weights_dirs: vec!["/weights".into()],
+            arithmetic: "f32".into(),
         };
         let job = Job::Extract { by, n_images: 2 };
         assert_eq!(job.n_values(), 210);

@@ -67,6 +67,18 @@ fn panicked(rank: i32) -> Error {
     Error::Backend { what: "extraction", source: format!("it panicked on rank {rank}, see the log").into() }
 }
 
+/// Refuses to make features that are not those of rank 0 to the bit.
+fn same_arithmetic(by: &Maker, here: &str) -> Result<()> {
+    if by.arithmetic == here {
+        return Ok(());
+    }
+    Err(Error::Parameter {
+        name: "models.device",
+        found: format!("{}, which is {here} on another rank and {} on rank 0", by.device, by.arithmetic),
+        expected: "processors of one kind for all ranks, or cpu:f32".into(),
+    })
+}
+
 fn done(
     job: &Job,
     values: &[f32],
@@ -79,6 +91,7 @@ fn done(
             if extractors.len() == MAX_EXTRACTORS {
                 extractors.remove(0);
             }
+            same_arithmetic(by, by.params.arithmetic(by.device))?;
             by.params.build(by.shape, &WeightsStore::new(by.weights_dirs.clone())?, &by.device)?
         }
     };
@@ -101,4 +114,26 @@ fn done(
         });
     }
     Ok((Answer::Features { shape, n_values: features.len() }, features))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anomalyd_models::ImageShape;
+    use anomalyd_models::extractor::{DeviceChoice, ExtractorParams, HogParams};
+
+    #[test]
+    fn a_rank_that_computes_otherwise_than_rank_0_refuses_and_says_so() {
+        let by = Maker {
+            params: ExtractorParams::Hog(HogParams::default()),
+            shape: ImageShape { channels: 3, rows: 40, columns: 40 },
+            device: DeviceChoice::Cpu,
+            weights_dirs: Vec::new(),
+            arithmetic: "f32".into(),
+        };
+        let job = |by: Maker| done(&Job::Extract { by, n_images: 0 }, &[], &mut Vec::new());
+        assert!(job(by.clone()).is_ok());
+        let error = job(Maker { arithmetic: "bf16x3".into(), ..by }).unwrap_err().to_string();
+        assert!(error.contains("f32 on another rank and bf16x3 on rank 0"), "{error}");
+    }
 }

@@ -79,6 +79,14 @@ impl ExtractorParams {
         })
     }
 
+    /// The [arithmetic](FeatureExtractor::arithmetic) of the extractor that this process would make for `device`.
+    pub fn arithmetic(&self, device: DeviceChoice) -> &'static str {
+        match self {
+            Self::Hog(_) => "f32",
+            Self::ResNet50(_) => device.arithmetic(),
+        }
+    }
+
     /// The name of the weights it needs; `None` if it needs none.
     pub fn weights_name(&self) -> Option<&str> {
         match self {
