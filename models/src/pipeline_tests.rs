@@ -41,25 +41,23 @@ fn anomalous_image_is_told_from_normal_ones_with_and_without_components() {
     for (n_components, detector) in
         [(None, forest(60)), (Some(44), forest(60)), (None, extended), (None, svm.clone()), (Some(44), svm)]
     {
-        let pipeline = fit(&PipelineParams { n_components, detector, ..params() }, 60).expect("fits");
-        let odd = pipeline.judge(&picture(1000, Some(30))).expect("judges");
-        let what = format!("{n_components:?}, {}", pipeline.params().detector.name());
-        if n_components.is_some() && matches!(pipeline.detector(), FittedDetector::IsolationForest(_)) {
-            // A forest sees little of it in 44 components: it depends on the seed whether that is enough.
-            assert!(odd.p_value < Some(0.5), "{what}: {odd:?}");
-        } else {
-            assert_eq!(odd.verdict.label, Label::Anomalous, "{what}: {:?}", odd.verdict);
-            assert!(
-                odd.p_value <= Some(2.0 / 16.0),
-                "{what}: higher than all but one of 15 held out: {odd:?}"
-            );
+        let what = format!("{n_components:?}, {}", detector.name());
+        // Three fits, so that what is told does not hang on one seed; and with 15 held out the rate itself scatters by 8 %.
+        let (mut n_found, mut n_false) = (0, 0);
+        for seed in 3..6 {
+            let params = PipelineParams { n_components, detector: detector.clone(), seed, ..params() };
+            let pipeline = fit(&params, 60).expect("fits");
+            let alarms = |seeds: std::ops::Range<u64>, bar: Option<usize>| {
+                let judged = seeds.map(|seed| pipeline.judge(&picture(seed, bar)).expect("judges"));
+                judged.filter(|j| j.verdict.label == Label::Anomalous).count()
+            };
+            n_found += alarms(1000..1010, Some(30));
+            n_false += alarms(2000..2040, None);
+            let odd = pipeline.judge(&picture(1000, Some(30))).expect("judges");
+            assert_eq!((odd.false_alarm_rate, odd.pool), (Some(0.1), None));
         }
-        assert_eq!(odd.false_alarm_rate, Some(0.1));
-        assert_eq!(odd.pool, None);
-        let judged = (2000..2040).map(|seed| pipeline.judge(&picture(seed, None)).expect("judges"));
-        let n_alarms = judged.filter(|j| j.verdict.label == Label::Anomalous).count();
-        // With 15 held out the rate itself scatters by 8 %.
-        assert!(n_alarms <= 16, "{n_alarms} false alarms among 40 at an expected rate of 12 %");
+        assert!(n_found >= 25, "{what}: {n_found} of 30 found");
+        assert!(n_false <= 30, "{what}: {n_false} false alarms among 120 at an expected rate of 12 %");
     }
 }
 
