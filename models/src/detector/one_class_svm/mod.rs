@@ -25,11 +25,12 @@ use serde::{Deserialize, Serialize};
 ///
 /// ```
 /// use anomalyd_models::detector::OneClassSvmParams;
+/// use anomalyd_models::detector::one_class_svm::Gamma;
 /// use anomalyd_models::{Detector, Fit};
 /// use ndarray::array;
 ///
 /// let samples = array![[0.0f32, 0.1], [0.1, 0.0], [0.1, 0.1], [0.0, 0.0], [0.05, 0.02], [0.0, 0.05]];
-/// let svm = OneClassSvmParams { nu: 0.2, ..Default::default() }.fit(samples.view(), 0)?;
+/// let svm = OneClassSvmParams { nu: 0.2, gamma: Gamma::Value(1.0), ..Default::default() }.fit(samples.view(), 0)?;
 /// let scores = svm.score(array![[0.05f32, 0.05], [5.0, 5.0]].view())?;
 /// assert!(scores[0] <= 0.0 && scores[1] > 0.0);
 /// # Ok::<(), anomalyd_models::Error>(())
