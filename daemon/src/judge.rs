@@ -139,6 +139,7 @@ impl ImageJudge {
         begun: Instant,
         subject: &Subject,
         model: Option<&str>,
+        wants_heat_map: bool,
     ) -> Result<Answer, Fault> {
         // A wrong model is told before the image is looked at.
         let model = self.models.find(model)?;
@@ -149,11 +150,20 @@ impl ImageJudge {
             return Err(Fault::new(Status::Unsupported, text));
         };
         let judgement = model.pipeline().judge(image).map_err(|error| fault_of(&error))?;
+        let heat_map = if wants_heat_map {
+            let map = model.pipeline().importance_map(image).map_err(|error| fault_of(&error))?;
+            map.and_then(|map| encoded(&map.heat_map(image))).unwrap_or_default()
+        } else {
+            Vec::new()
+        };
         let timings = timings(job, begun, &taken, judging);
         let name = ModelDetail { name: model.name.clone(), sha256: model.sha256().to_owned() };
         let detail =
             Detail { method: Some("model"), model: Some(name), ..detail_of(&judgement, taken, timings) };
-        Ok(told(job, subject, &judgement, in_words(&judgement), &detail))
+        Ok(Answer {
+            heat_map: heat_map.into(),
+            ..told(job, subject, &judgement, in_words(&judgement), &detail)
+        })
     }
 
     /// Judges within a run.
@@ -250,8 +260,8 @@ impl Judge for ImageJudge {
     fn judge(&self, job: &Job) -> Answer {
         let begun = Instant::now();
         let result = match &job.task {
-            Task::Classify { subject, model, .. } if job.run.is_empty() => {
-                self.classify_alone(job, begun, subject, model.as_deref())
+            Task::Classify { subject, model, wants_heat_map } if job.run.is_empty() => {
+                self.classify_alone(job, begun, subject, model.as_deref(), *wants_heat_map)
             }
             Task::Classify { subject, wants_heat_map, .. } => {
                 self.classify(job, begun, subject, *wants_heat_map)

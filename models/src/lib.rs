@@ -13,6 +13,7 @@ pub mod evaluate;
 pub mod extractor;
 pub mod finite;
 pub mod image;
+mod importance_map;
 pub mod online;
 pub mod pipeline;
 pub mod rng;
@@ -22,6 +23,7 @@ mod verdict;
 
 pub use artefact::Artefact;
 pub use error::{Error, Result};
+pub use importance_map::ImportanceMap;
 pub use pipeline::{Pipeline, PipelineParams};
 pub use traits::{Detector, FeatureExtractor, Fit, ImageShape, Transform};
 pub use verdict::{Evidence, FieldFacts, Judgement, Label, PoolState, Verdict};

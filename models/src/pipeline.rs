@@ -7,7 +7,7 @@ use crate::finite::first_not_finite;
 use crate::image::{Decoded, Preprocess};
 use crate::traits::{Detector, FeatureExtractor, Transform};
 use crate::transform::{Pca, PcaParams, Scaler, ScalerFit};
-use crate::verdict::Judgement;
+use crate::verdict::{Judgement, Label};
 use crate::{Error, Result};
 use ndarray::Axis;
 use rayon::prelude::*;
@@ -223,19 +223,23 @@ impl Pipeline {
         Ok(Self { params: params.clone(), images, weights, extractor, scaler, pca, detector, threshold })
     }
 
-    /// Judges one image; `p_value` is there if the threshold was calibrated on images kept out of the fit.
+    /// Judges one image; `p_value` is there if the threshold was calibrated on images kept out of the fit, and `region` where an
+    /// anomalous image has an [`importance_map`](Self::importance_map): its most important place.
     ///
     /// # Errors
     ///
     /// [`Error::Shape`] if the image has another size than those of the fit; what the extractor refuses.
     pub fn judge(&self, image: &Decoded) -> Result<Judgement> {
-        let score = self.score(image)?;
+        let row = self.features(image)?;
+        let score = self.detector.score_row(&row)?;
+        let verdict = self.threshold.judge(score);
+        let map = if verdict.label == Label::Anomalous { self.importance_map_of(&row)? } else { None };
         Ok(Judgement {
             evidence: Vec::new(),
-            verdict: self.threshold.judge(score),
+            verdict,
             p_value: self.threshold.p_value(score),
             false_alarm_rate: self.threshold.false_alarm_rate(),
-            region: None,
+            region: map.map(|map| map.region(map.hottest())),
             pool: None,
             forgot: 0,
             reproducible: false,
@@ -250,14 +254,19 @@ impl Pipeline {
     ///
     /// As [`judge`](Self::judge).
     pub fn score(&self, image: &Decoded) -> Result<f32> {
+        self.detector.score_row(&self.features(image)?)
+    }
+
+    /// The features of one image as the detector sees them.
+    pub(crate) fn features(&self, image: &Decoded) -> Result<Vec<f32>> {
         let mut row =
             extract(&self.params.preprocess, self.images.file_size, self.extractor.as_ref(), image)?;
         if let Some(scaler) = &self.scaler {
             scaler.scale_row(&mut row)?;
         }
         match &self.pca {
-            Some(pca) => self.detector.score_row(&project(pca, &[row])[0]),
-            None => self.detector.score_row(&row),
+            Some(pca) => Ok(project(pca, &[row]).remove(0)),
+            None => Ok(row),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Where the score comes from, as a picture: in the reply when asked for, and on disk on an alarm.
 
-use crate::harness::{COLUMNS, Daemon, FAULT, ROWS, Reply, directory, frames_of, fresh_id, scene};
+use crate::harness::{COLUMNS, Daemon, FAULT, ROWS, Reply, command, directory, frames_of, fresh_id, scene};
 use anomalyd_models::image::{Limits, decode};
 use std::fs;
 
@@ -81,4 +81,44 @@ fn heat_map_of_an_alarm_is_kept_on_disk_where_a_directory_is_set() {
     let file = kept.join(&names[0]);
     assert_eq!(reply.detail["heat_map_file"], file.to_str().unwrap());
     assert!(!whitest(&fs::read(file).unwrap()).is_empty());
+}
+
+#[test]
+fn heat_map_by_a_fitted_forest_is_sent_when_asked_for_and_none_by_another_detector() {
+    let directory = directory();
+    let paths: Vec<_> = {
+        let daemon = Daemon::start(directory.path(), "");
+        (1..=44).map(|step| scene(&daemon, step, false)).collect()
+    };
+    for settings in [&["--trees", "300"][..], &["--detector", "one-class-svm"]] {
+        let model = directory.path().join("models/model");
+        let mut arguments = vec!["fit", "--output", model.to_str().unwrap()];
+        arguments.extend(["--false-alarm-rate", "0.1", "--hold-out-every", "4"]);
+        arguments.extend(settings);
+        arguments.extend(paths.iter().map(|path| path.to_str().unwrap()));
+        let fitted = command(&arguments).output().unwrap();
+        assert!(fitted.status.success(), "{}", String::from_utf8_lossy(&fitted.stderr));
+        let models = directory.path().join("models");
+        let daemon = Daemon::start(directory.path(), &format!("models.models_dir = {models:?}"));
+        let faulty = scene(&daemon, 45, true);
+        let ask = |want: Option<&str>| {
+            let mut frames = frames_of(&fresh_id(), 0, "", 45, &faulty).to_vec();
+            frames.extend(want.map(|want| want.as_bytes().to_vec()));
+            daemon.client("service").ask(&frames)
+        };
+        let reply = ask(Some("want=heatmap"));
+        assert_eq!(reply.verdict, "anomalous", "{}", reply.text);
+        let by_forest = settings[0] == "--trees";
+        assert_eq!((!reply.heat_map.is_empty(), reply.text.contains("; rows ")), (by_forest, by_forest));
+        assert_eq!(reply.detail.get("box").is_some(), by_forest, "{}", reply.detail);
+        if by_forest {
+            let place: Vec<usize> = serde_json::from_value(reply.detail["box"].clone()).unwrap();
+            let in_box = |&[row, column]: &[usize; 2]| {
+                (place[0]..=place[2]).contains(&row) && (place[1]..=place[3]).contains(&column)
+            };
+            assert!(whitest(&reply.heat_map).iter().any(in_box), "{place:?}");
+        }
+        assert!(ask(None).heat_map.is_empty());
+        fs::remove_dir_all(&model).unwrap();
+    }
 }

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::image::Preprocess;
 use ::image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use ::image::{ExtendedColorType, ImageEncoder};
-use ndarray::{Array3, ArrayView3};
+use ndarray::{Array2, Array3, ArrayView3};
 
 /// The hottest colour stands for this many times the alarm level, so that the alarm level itself has the middle one.
 const FULL_SCALE: f32 = 2.0;
@@ -147,6 +147,21 @@ impl HeatMap {
             map.outline(region);
         }
         map
+    }
+
+    /// Draws the levels of cells that divide the preprocessed image, of `size`, evenly; 1 is an alarm's.
+    pub(crate) fn of_cells(
+        image: &Array3<u8>,
+        preprocess: &Preprocess,
+        [rows, columns]: [usize; 2],
+        levels: &Array2<f32>,
+    ) -> Self {
+        let cell = |row: usize, column: usize| {
+            levels[[row * levels.nrows() / rows, column * levels.ncols() / columns]]
+        };
+        let levels = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
+        let levels = levels.map(|(row, column)| cell(row, column)).collect();
+        Self::draw(image, preprocess, &Places { rows, columns, sides: [1, 1], levels }, None)
     }
 
     /// The picture: `[rows, columns, 3]`, red, green and blue.
