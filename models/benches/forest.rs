@@ -8,10 +8,63 @@
 mod wide;
 
 use anomalyd_models::Fit;
-use anomalyd_models::detector::IsolationForestParams;
+use anomalyd_models::detector::{IsolationForestParams, SamplePool};
 use criterion::{Criterion, criterion_group, criterion_main};
+use std::cell::{OnceCell, RefCell};
 use std::hint::black_box;
-use wide::{N_FEATURES, wide_rows};
+use std::time::Duration;
+use wide::{N_FEATURES, rows_of, wide_rows};
+
+/// How the time of a fit, of one image judged by a new forest, and of appending one grows with rows and columns.
+fn growth(criterion: &mut Criterion) {
+    let params = IsolationForestParams { n_trees: 125, ..Default::default() };
+    let mut group = criterion.benchmark_group("pool");
+    group
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_millis(600));
+    for n_features in [512, 12_800, 65_536, N_FEATURES] {
+        for n_rows in [100, 300, 732, 3000] {
+            // 11 GB.
+            if n_rows * n_features > 732 * N_FEATURES {
+                continue;
+            }
+            let name = format!("{n_rows}x{n_features}");
+            // Made when first asked for, and one row more than the pool holds.
+            let made = OnceCell::new();
+            let make = || {
+                let rows = rows_of(n_rows + 1, n_features);
+                let mut pool = SamplePool::<f32>::with_capacity(n_features, n_rows).unwrap();
+                rows[..n_rows].iter().for_each(|row| pool.push(row).unwrap());
+                (RefCell::new(pool), rows[n_rows].clone())
+            };
+            group.bench_function(format!("fit/{name}"), |bencher| {
+                let (pool, _) = made.get_or_init(make);
+                bencher.iter(|| params.fit_pool(&pool.borrow(), 1).unwrap())
+            });
+            group.bench_function(format!("score one row by its paths/{name}"), |bencher| {
+                let (pool, row) = made.get_or_init(make);
+                let mut seed = 0;
+                bencher.iter(|| {
+                    seed += 1;
+                    params.score_against_pool(&pool.borrow(), black_box(row), seed).unwrap()
+                })
+            });
+            group.bench_function(format!("append and forget/{name}"), |bencher| {
+                let (pool, row) = made.get_or_init(make);
+                let mut pool = pool.borrow_mut();
+                let mut row = row.clone();
+                bencher.iter(|| {
+                    pool.pop_front();
+                    // Like no other.
+                    row[0] += 1.0;
+                    pool.push(&row).unwrap();
+                })
+            });
+        }
+    }
+    group.finish();
+}
 
 fn forest(criterion: &mut Criterion) {
     let matrix = wide_rows(732);
@@ -19,13 +72,11 @@ fn forest(criterion: &mut Criterion) {
     let params = IsolationForestParams { n_trees: 125, ..Default::default() };
     let mut group = criterion.benchmark_group("forest");
     group.sample_size(10);
-    for n_rows in [100, 300, 732] {
-        for n_threads in [1, 2] {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
-            group.bench_function(format!("fit/{n_rows}x{N_FEATURES}/threads={n_threads}"), |bencher| {
-                bencher.iter(|| pool.install(|| params.fit_rows(black_box(&rows[..n_rows]), 1).unwrap()))
-            });
-        }
+    for n_threads in [1, 2] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
+        group.bench_function(format!("fit/732x{N_FEATURES}/threads={n_threads}"), |bencher| {
+            bencher.iter(|| pool.install(|| params.fit_rows(black_box(&rows), 1).unwrap()))
+        });
     }
     for n_copies in [2, 10] {
         let mut rows = rows[..100].to_vec();
@@ -66,5 +117,5 @@ fn forest(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, forest);
+criterion_group!(benches, growth, forest);
 criterion_main!(benches);

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 #[path = "samples/wide.rs"]
+#[allow(dead_code, reason = "the benchmark uses more of it")]
 mod wide;
 
 use anomalyd_models::Fit;

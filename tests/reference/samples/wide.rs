@@ -7,6 +7,11 @@ pub(crate) const N_FEATURES: usize = 921_600;
 
 /// Rows kept apart; `wide_samples` in `relu_samples.py` gives the same.
 pub(crate) fn wide_rows(n_rows: usize) -> Vec<Vec<f32>> {
+    rows_of(n_rows, N_FEATURES)
+}
+
+/// As [`wide_rows`], the first columns alone.
+pub(crate) fn rows_of(n_rows: usize, n_features: usize) -> Vec<Vec<f32>> {
     const GOLDEN_GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
     const PART: u64 = 0x1F_FFFF;
     let mix = |mut z: u64| {
@@ -26,6 +31,6 @@ pub(crate) fn wide_rows(n_rows: usize) -> Vec<Vec<f32>> {
     };
     (0..n_rows)
         .into_par_iter()
-        .map(|row| (0..N_FEATURES).map(|column| value(row, column)).collect())
+        .map(|row| (0..n_features).map(|column| value(row, column)).collect())
         .collect()
 }
