@@ -10,10 +10,10 @@
     reason = "a tool: its output is its purpose, and it may fail aloud"
 )]
 
+use anomalyd_models::ImageShape;
 use anomalyd_models::detector::{IsolationForestParams, SamplePool};
 use anomalyd_models::extractor::{DeviceChoice, ExtractorParams, WeightsStore};
 use anomalyd_models::image::{Crop, Limits, Preprocess, decode};
-use anomalyd_models::ImageShape;
 use ndarray::Axis;
 use std::time::Instant;
 

@@ -44,6 +44,9 @@ fn main() {
         if line == "pool_bf16" && halves.n_rows() == 0 {
             rows.iter().for_each(|row| halves.push(row).unwrap());
         }
+        // Like no other: an equal one would be looked for.
+        let next: Vec<f32> =
+            rows[seed % n_rows].iter().map(|value| value * (1.0 + 1e-5 * (seed + 1) as f32)).collect();
         if line == "append" {
             pool.pop_front();
         }
@@ -53,7 +56,7 @@ fn main() {
             "columns" => drop(black_box(params.fit(columns.t(), seed as u64).unwrap())),
             "pool" => drop(black_box(params.fit_pool(&pool, seed as u64).unwrap())),
             "pool_bf16" => drop(black_box(params.fit_pool(&halves, seed as u64).unwrap())),
-            "append" => pool.push(rows[seed % n_rows]).unwrap(),
+            "append" => pool.push(&next).unwrap(),
             "against" => {
                 black_box(params.score_against_pool(&pool, rows[seed % n_rows], seed as u64).unwrap());
             }
