@@ -149,13 +149,10 @@ impl ImageJudge {
             let text = "a fitted model judges images, not raw fields: name the run that the field belongs to";
             return Err(Fault::new(Status::Unsupported, text));
         };
-        let judgement = model.pipeline().judge(image).map_err(|error| fault_of(&error))?;
-        let heat_map = if wants_heat_map {
-            let map = model.pipeline().importance_map(image).map_err(|error| fault_of(&error))?;
-            map.and_then(|map| encoded(&map.heat_map(image))).unwrap_or_default()
-        } else {
-            Vec::new()
-        };
+        let (judgement, map) =
+            model.pipeline().judge_with_map(image, wants_heat_map).map_err(|error| fault_of(&error))?;
+        let map = map.filter(|_| wants_heat_map);
+        let heat_map = map.and_then(|map| encoded(&map.heat_map(image))).unwrap_or_default();
         let timings = timings(job, begun, &taken, judging);
         let name = ModelDetail { name: model.name.clone(), sha256: model.sha256().to_owned() };
         let detail =

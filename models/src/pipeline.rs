@@ -5,6 +5,7 @@ use crate::detector::{DetectorParams, FittedDetector};
 use crate::extractor::{DeviceChoice, ExtractorParams, WeightsStore};
 use crate::finite::first_not_finite;
 use crate::image::{Decoded, Preprocess};
+use crate::importance_map::ImportanceMap;
 use crate::traits::{Detector, FeatureExtractor, Transform};
 use crate::transform::{Pca, PcaParams, Scaler, ScalerFit};
 use crate::verdict::{Judgement, Label};
@@ -230,22 +231,40 @@ impl Pipeline {
     ///
     /// [`Error::Shape`] if the image has another size than those of the fit; what the extractor refuses.
     pub fn judge(&self, image: &Decoded) -> Result<Judgement> {
+        Ok(self.judge_with_map(image, false)?.0)
+    }
+
+    /// As [`judge`](Self::judge), with the [`importance_map`](Self::importance_map) of the same features: of every image that has one if
+    /// `wanted`, else of an anomalous one.
+    ///
+    /// # Errors
+    ///
+    /// As [`judge`](Self::judge).
+    pub fn judge_with_map(
+        &self,
+        image: &Decoded,
+        wanted: bool,
+    ) -> Result<(Judgement, Option<ImportanceMap>)> {
         let row = self.features(image)?;
         let score = self.detector.score_row(&row)?;
         let verdict = self.threshold.judge(score);
-        let map = if verdict.label == Label::Anomalous { self.importance_map_of(&row)? } else { None };
-        Ok(Judgement {
+        let is_told = wanted || verdict.label == Label::Anomalous;
+        let map = if is_told { self.importance_map_of(&row)? } else { None };
+        let is_anomalous = |_: &&ImportanceMap| verdict.label == Label::Anomalous;
+        let region = map.as_ref().filter(is_anomalous).map(|map| map.region(map.hottest()));
+        let judgement = Judgement {
             evidence: Vec::new(),
             verdict,
             p_value: self.threshold.p_value(score),
             false_alarm_rate: self.threshold.false_alarm_rate(),
-            region: map.map(|map| map.region(map.hottest())),
+            region,
             pool: None,
             forgot: 0,
             reproducible: false,
             truth: None,
             field: None,
-        })
+        };
+        Ok((judgement, map))
     }
 
     /// The score of one image, dimensionless, higher is more anomalous; infinite if a feature is not finite.
