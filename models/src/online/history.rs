@@ -1,7 +1,7 @@
 //! The run's past of one number an image: what is usual, and how improbable a new one is.
 
 use super::record::Record;
-use super::tail::{Tail, median};
+use super::tail::{LEAST_DEVIATION, Tail, median};
 use crate::error::Result;
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ impl History {
         let tail = (!self.lent.is_empty()).then(|| Tail::fit(&self.lent))?;
         // Nobody knows yet how this run differs from the other, nor is its level known well.
         let n_own = MIN_LEVELS + self.residuals.len();
-        let livelier = (deviation(&self.residuals) / deviation(&self.lent)).max(1.0);
+        let livelier = (deviation(&self.residuals) / deviation(&self.lent).max(LEAST_DEVIATION)).max(1.0);
         Some(tail.widened(livelier * (1.0 + CAUTION / n_own as f64)))
     }
 
@@ -155,6 +155,15 @@ mod tests {
             let number = 0.1 * rng.normal();
             [&mut history, &mut alone].into_iter().for_each(|history| history.accept(number));
         }
+    }
+
+    #[test]
+    fn a_loan_of_a_run_that_hardly_varied_still_lets_a_jump_alarm() {
+        let mut history = History::default();
+        history.lend(&[0.0; 100]);
+        [0.0, 0.01, -0.01, 0.0, 0.01].into_iter().for_each(|number| history.accept(number));
+        assert!(history.p_value(0.01).unwrap() > 0.05 && history.p_value(2.0).unwrap() < 1e-3);
+        assert!(history.number_at(1e-3).unwrap().is_finite());
     }
 
     #[test]

@@ -4,6 +4,9 @@
 /// find a difference of a few per cent improbable.
 const LEAST_SIGMA: f64 = 0.03;
 
+/// The same as a median absolute deviation.
+pub(super) const LEAST_DEVIATION: f64 = LEAST_SIGMA / MAD_TO_SIGMA;
+
 /// Turns a median absolute deviation into the standard deviation of a normal distribution.
 const MAD_TO_SIGMA: f64 = 1.4826;
 
