@@ -2,10 +2,9 @@
 
 use crate::detector::FittedDetector;
 use crate::detector::isolation_forest::average_path_length;
-use crate::finite::first_not_finite;
 use crate::image::{Decoded, Preprocess};
 use crate::online::HeatMap;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Row};
 use crate::{Error, Result};
 use ndarray::Array2;
 
@@ -96,17 +95,17 @@ impl Pipeline {
     }
 
     /// As [`importance_map`](Self::importance_map), from the features as the detector sees them.
-    pub(crate) fn importance_map_of(&self, row: &[f32]) -> Result<Option<ImportanceMap>> {
+    pub(crate) fn importance_map_of(&self, row: &Row) -> Result<Option<ImportanceMap>> {
         let (true, FittedDetector::IsolationForest(forest)) = (self.pca.is_none(), &self.detector) else {
             return Ok(None);
         };
-        if first_not_finite(row).is_some() {
+        if !row.is_finite {
             return Ok(None);
         }
         let importances = forest.importances();
         let [_, rows, columns] = self.extractor.feature_shape();
         let mut cells = vec![0.0; rows * columns];
-        for (feature, importance) in importances.of(row)? {
+        for (feature, importance) in importances.of(&row.values)? {
             cells[feature as usize % (rows * columns)] += importance;
         }
         let cells = Array2::from_shape_vec((rows, columns), cells)

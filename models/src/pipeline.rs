@@ -151,6 +151,13 @@ impl std::fmt::Debug for Pipeline {
     }
 }
 
+/// The features of one image as the detector sees them.
+pub(crate) struct Row {
+    pub(crate) values: Vec<f32>,
+    /// Whether all are finite, found where they were made: they lie in the caches there.
+    pub(crate) is_finite: bool,
+}
+
 /// The features of the images seen so far, each row apart, so that none is ever copied.
 struct Features {
     fitted: Vec<Vec<f32>>,
@@ -246,7 +253,7 @@ impl Pipeline {
         wanted: bool,
     ) -> Result<(Judgement, Option<ImportanceMap>)> {
         let row = self.features(image)?;
-        let score = self.detector.score_row(&row)?;
+        let score = self.detector.score_known(&row.values, row.is_finite)?;
         let verdict = self.threshold.judge(score);
         let is_told = wanted || verdict.label == Label::Anomalous;
         let map = if is_told { self.importance_map_of(&row)? } else { None };
@@ -273,20 +280,22 @@ impl Pipeline {
     ///
     /// As [`judge`](Self::judge).
     pub fn score(&self, image: &Decoded) -> Result<f32> {
-        self.detector.score_row(&self.features(image)?)
+        let row = self.features(image)?;
+        self.detector.score_known(&row.values, row.is_finite)
     }
 
     /// The features of one image as the detector sees them.
-    pub(crate) fn features(&self, image: &Decoded) -> Result<Vec<f32>> {
+    pub(crate) fn features(&self, image: &Decoded) -> Result<Row> {
         let mut row =
             extract(&self.params.preprocess, self.images.file_size, self.extractor.as_ref(), image)?;
-        if let Some(scaler) = &self.scaler {
-            scaler.scale_row(&mut row)?;
-        }
-        match &self.pca {
-            Some(pca) => Ok(project(pca, &[row]).remove(0)),
-            None => Ok(row),
-        }
+        let is_finite = match &self.scaler {
+            Some(scaler) => scaler.scale_row(&mut row)?,
+            None => first_not_finite(&row).is_none(),
+        };
+        let Some(pca) = &self.pca else { return Ok(Row { values: row, is_finite }) };
+        let values = project(pca, &[row]).remove(0);
+        let is_finite = is_finite && first_not_finite(&values).is_none();
+        Ok(Row { values, is_finite })
     }
 
     /// The parameters of the fit.
@@ -427,7 +436,7 @@ fn fit_features(
             features.fitted.iter().try_for_each(|row| fit.add(row))?;
             let scaler = fit.finish()?;
             let rows = features.fitted.par_iter_mut().chain(features.held_out.par_iter_mut());
-            rows.try_for_each(|row| scaler.scale_row(row))?;
+            rows.try_for_each(|row| scaler.scale_row(row).map(drop))?;
             Ok(scaler)
         })?);
     }

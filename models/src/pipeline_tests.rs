@@ -193,3 +193,23 @@ fn parameters_outside_their_range_are_refused_by_name() {
     let error = fit(&PipelineParams { n_components: Some(30), ..params() }, 40).expect_err("refused");
     assert!(matches!(error, Error::Parameter { name: "n_components", .. }), "29 components at most: {error}");
 }
+
+#[test]
+fn feature_that_is_not_finite_after_scaling_makes_an_image_anomalous() {
+    for scale in [true, false] {
+        let mut pipeline = fit(&PipelineParams { scale, ..params() }, 40).expect("fits");
+        let n_features = pipeline.extractor.n_features();
+        assert!(pipeline.score(&picture(1, None)).expect("scores").is_finite());
+        // One feature of all, which few trees look at, and a division that leaves the range of f32.
+        let mut scales = vec![1.0; n_features];
+        let row = pipeline.features(&picture(1, None)).expect("features").values;
+        let column = row.iter().position(|value| *value != 0.0).expect("not all are 0");
+        scales[column] = f32::from_bits(1);
+        let mean = vec![0.0; n_features];
+        pipeline.scaler = Some(Scaler::from_parts(mean, scales).expect("sound"));
+        let (judgement, map) = pipeline.judge_with_map(&picture(1, None), true).expect("judges");
+        assert_eq!(judgement.verdict.label, Label::Anomalous);
+        assert_eq!(judgement.verdict.score, f64::INFINITY);
+        assert!(map.is_none());
+    }
+}

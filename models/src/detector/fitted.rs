@@ -89,6 +89,16 @@ impl FittedDetector {
             Self::OneClassSvm(svm) => svm.score_row(row),
         }
     }
+
+    /// The score of features that are known to be finite or not: a forest then reads no more of a million than its trees look at.
+    pub(crate) fn score_known(&self, row: &[f32], is_finite: bool) -> Result<f32> {
+        match self {
+            _ if row.len() != self.n_features() => self.score_row(row),
+            _ if !is_finite => Ok(f32::INFINITY),
+            Self::IsolationForest(forest) => Ok(forest.score_finite(row)),
+            Self::ExtendedForest(_) | Self::OneClassSvm(_) => self.score_row(row),
+        }
+    }
 }
 
 impl Detector for FittedDetector {
@@ -105,6 +115,34 @@ impl Detector for FittedDetector {
             Self::IsolationForest(forest) => forest.score(features),
             Self::ExtendedForest(forest) => forest.score(features),
             Self::OneClassSvm(svm) => svm.score(features),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    #[test]
+    fn features_known_to_be_finite_or_not_score_as_those_that_are_checked() {
+        let mut rng = Rng::new(9);
+        let matrix: Vec<Vec<f32>> = (0..20).map(|_| (0..5).map(|_| rng.normal() as f32).collect()).collect();
+        let rows: Vec<&[f32]> = matrix.iter().map(Vec::as_slice).collect();
+        let n_trees = 20;
+        for params in [
+            DetectorParams::IsolationForest(IsolationForestParams { n_trees, ..Default::default() }),
+            DetectorParams::ExtendedForest(ExtendedForestParams { n_trees, ..Default::default() }),
+            DetectorParams::OneClassSvm(OneClassSvmParams::default()),
+        ] {
+            let detector = params.fit_rows(&rows, 1).expect("fits");
+            let checked = detector.score_row(rows[3]).expect("scores");
+            assert_eq!(detector.score_known(rows[3], true).expect("scores"), checked);
+            assert_eq!(detector.score_known(&[f32::NAN; 5], false).expect("scores"), f32::INFINITY);
+            assert_eq!(detector.score_row(&[f32::NAN; 5]).expect("scores"), f32::INFINITY);
+            for is_finite in [true, false] {
+                assert!(detector.score_known(&[0.0; 4], is_finite).is_err(), "four values, not five");
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Standard scores: every feature with mean 0 and standard deviation 1 over the samples of the fit.
 
 use super::{BLOCK, wrong_width};
-use crate::finite::first_not_finite;
+use crate::finite::{first_not_finite, overflow_of};
 use crate::traits::{Fit, Transform};
 use crate::{Error, Result};
 use ndarray::{Array2, ArrayView2};
@@ -138,25 +138,31 @@ impl Scaler {
         &self.scale
     }
 
-    /// Scales one row in place.
+    /// Scales one row in place, and tells whether all its values are finite then: who writes them sees that for nothing, who reads them
+    /// again takes longer than a forest.
     ///
     /// # Errors
     ///
     /// [`Error::Shape`] if it has another length than the rows of the fit.
-    pub fn scale_row(&self, row: &mut [f32]) -> Result<()> {
+    pub fn scale_row(&self, row: &mut [f32]) -> Result<bool> {
         if row.len() != self.mean.len() {
             return Err(wrong_width("features to scale", self.mean.len(), row.len()));
         }
-        self.scale_from(0, row);
-        Ok(())
+        let blocks = row.par_chunks_mut(BLOCK).enumerate();
+        let finite = blocks.map(|(block, values)| self.scale_from(block * BLOCK, values));
+        // All are scaled, whatever the first are.
+        Ok(finite.reduce(|| true, |a, b| a & b))
     }
 
-    /// Scales values that lie in columns from `first_column` on.
-    pub(super) fn scale_from(&self, first_column: usize, values: &mut [f32]) {
+    /// Scales values that lie in columns from `first_column` on; whether all are finite then.
+    pub(super) fn scale_from(&self, first_column: usize, values: &mut [f32]) -> bool {
         let (mean, scale) = (&self.mean[first_column..], &self.scale[first_column..]);
+        let mut overflow = 0;
         for ((value, mean), scale) in values.iter_mut().zip(mean).zip(scale) {
             *value = (*value - mean) / scale;
+            overflow |= overflow_of(*value);
         }
+        overflow >> 31 == 0
     }
 }
 
@@ -231,6 +237,25 @@ mod tests {
         assert!(Scaler::from_parts(vec![0.0], vec![0.0]).is_err());
         assert!(Scaler::from_parts(vec![f32::NAN], vec![1.0]).is_err());
         assert!(Scaler::from_parts(vec![0.0, 1.0], vec![1.0]).is_err());
+    }
+
+    #[test]
+    fn row_that_is_scaled_is_known_to_be_finite_or_not() {
+        let n = 3 * BLOCK + 7;
+        let scaler = Scaler::from_parts(vec![1.0; n], vec![0.5; n]).expect("sound");
+        let scale = |index: usize, value: f32| {
+            let mut row = vec![2.0; n];
+            row[index] = value;
+            let is_finite = scaler.scale_row(&mut row).expect("scales");
+            assert!(row.iter().enumerate().all(|(i, scaled)| i == index || *scaled == 2.0));
+            is_finite
+        };
+        assert!(scale(0, 3.0));
+        for index in [0, BLOCK - 1, BLOCK, n - 1] {
+            assert!(!scale(index, f32::NAN) && !scale(index, f32::INFINITY));
+            // Finite before, too great afterwards.
+            assert!(!scale(index, f32::MAX));
+        }
     }
 
     #[test]

@@ -275,7 +275,7 @@ mod tests {
         matrix.iter().for_each(|row| fit.add(row).unwrap());
         let scaler = fit.finish().unwrap();
         let mut scaled = matrix.clone();
-        scaled.iter_mut().for_each(|row| scaler.scale_row(row).unwrap());
+        scaled.iter_mut().for_each(|row| assert!(scaler.scale_row(row).unwrap()));
         let rows: Vec<&[f32]> = scaled.iter().map(Vec::as_slice).collect();
         let params = PcaParams { n_components: 5 };
         let streamed = params.fit_streamed(&ScaledBlocks::new(&blocks, &scaler).unwrap(), 0).unwrap();

@@ -3,6 +3,7 @@
 //! Liu, Ting and Zhou, "Isolation Forest", ICDM 2008. Made for very wide samples (a million columns): a node never reads
 //! all columns, so the time of a fit does not grow with their number.
 
+mod digest;
 mod fresh;
 mod grow;
 mod importance;
@@ -311,8 +312,9 @@ impl IsolationForest {
         self.score_finite(row)
     }
 
-    /// The score of features known to be finite, such as those that a [`SamplePool`] has taken: reading all of a million
-    /// values to see that takes longer than the score.
+    /// The score of features known to be finite, such as those that a [`SamplePool`] has taken or
+    /// [`Scaler::scale_row`](crate::transform::Scaler::scale_row) has found so: reading all of a million values to see that takes longer than
+    /// the score.
     ///
     /// # Panics
     ///

@@ -8,11 +8,11 @@
 //! With `n` rows that there have been, forgotten ones included, row `n` is in line `(n + phase) / LINE` of a column, at
 //! `(n + phase) % LINE`, where the phase follows from the column: lines are full at another row for every sixteenth piece of a row.
 
+use super::digest::{DIGESTED, digest};
 use super::fresh::{Fresh, PART, PIECE, phase};
 use super::memory::{LINE_BYTES, Plain, Zeros};
 use super::stored::Stored;
 use super::twins::Twins;
-use crate::finite::first_not_finite;
 use crate::{Error, Result};
 use rayon::prelude::*;
 use std::collections::VecDeque;
@@ -84,6 +84,8 @@ pub struct SamplePool<E: Stored = f32> {
     /// The first row that there was, and a bit for each column in which another differed from it.
     first: Vec<E::Bits>,
     varied: Vec<u64>,
+    /// Of each row, by [`DIGESTED`] columns.
+    digests: VecDeque<Vec<u64>>,
     twins: Twins,
 }
 
@@ -134,6 +136,7 @@ impl<E: Stored> SamplePool<E> {
             n_ignored: 0,
             first: Vec::new(),
             varied: vec![0; n_features.div_ceil(64)],
+            digests: VecDeque::new(),
             twins: Twins::new(n_features),
         })
     }
@@ -164,6 +167,7 @@ impl<E: Stored> SamplePool<E> {
             + self.fresh.iter().map(Fresh::n_bytes).sum::<usize>()
             + size_of_val(&*self.first)
             + size_of_val(&*self.varied)
+            + self.digests.iter().map(|digests| size_of_val(&**digests)).sum::<usize>()
     }
 
     /// Appends a row as the newest.
@@ -180,14 +184,12 @@ impl<E: Stored> SamplePool<E> {
                 found: row.len().to_string(),
             });
         }
-        if let Some(index) = first_not_finite(row) {
+        let digests: Option<Vec<u64>> = row.par_chunks(DIGESTED).map(digest::<E>).collect();
+        let Some(digests) = digests else {
+            let index =
+                row.iter().position(|&value| !E::load(E::store(value)).is_finite()).unwrap_or_default();
             return Err(Error::NotFinite { what: "row of samples", index });
-        }
-        if size_of::<E::Bits>() < size_of::<f32>()
-            && let Some(index) = row.iter().position(|&value| !E::load(E::store(value)).is_finite())
-        {
-            return Err(Error::NotFinite { what: "row of samples", index });
-        }
+        };
         if self.first.is_empty() {
             self.first = row.iter().map(|&value| E::store(value)).collect();
             self.fresh = row.chunks(PART).map(|part| Fresh::new(part.len(), Self::LINE)).collect();
@@ -195,6 +197,7 @@ impl<E: Stored> SamplePool<E> {
         self.make_room();
         self.write(row);
         self.n_rows += 1;
+        self.digests.push_back(digests);
         let sketched: Vec<f32> =
             self.twins.sketched().iter().map(|&column| E::load(E::store(row[column as usize]))).collect();
         // The new row is compared with those before it while they are borrowed.
@@ -283,6 +286,7 @@ impl<E: Stored> SamplePool<E> {
         self.n_ignored = self.n_ignored.min(n_rows);
         let (line, before) = (Self::LINE, self.n_ever());
         self.n_rows = n_rows;
+        self.digests.truncate(n_rows);
         if n_rows == 0 {
             self.begin_again();
             return;
@@ -324,6 +328,7 @@ impl<E: Stored> SamplePool<E> {
         self.n_ignored = self.n_ignored.saturating_sub(1);
         self.n_gone += 1;
         self.n_rows -= 1;
+        self.digests.pop_front();
         if self.n_rows == 0 {
             self.begin_again();
         } else if self.n_gone == (self.n_tiles_gone + 1) * Self::LINE {
@@ -427,6 +432,14 @@ struct Piece<'a, B> {
 }
 
 impl<B: Copy> Piece<'_, B> {
+    /// Asks for a column's value, if it is no neighbour of the one before.
+    #[inline(always)]
+    fn prefetch(&self, column: usize) {
+        if self.step > 1 {
+            super::memory::prefetch(self.values, column * self.step);
+        }
+    }
+
     #[inline(always)]
     fn get(&self, column: usize) -> B {
         self.values[column * self.step]

@@ -152,3 +152,46 @@ fn memory_is_that_of_the_rows_and_does_not_grow_with_what_was_forgotten() {
         assert_eq!(capacity.is_some(), pool.slabs.len() == 1);
     }
 }
+
+#[test]
+fn rows_that_are_alike_differ_where_they_do_whatever_was_forgotten() {
+    let n_features = 3 * DIGESTED + 100;
+    let mut pool = SamplePool::<f32>::new(n_features).expect("not empty");
+    let mut list: Vec<Vec<f32>> = Vec::new();
+    for step in 0..60usize {
+        let mut row = row(n_features, step as u64 % 3);
+        // Every third is a copy; others differ in columns of one piece, of two, or by the sign of a zero, which is none.
+        match step / 3 % 3 {
+            0 => {}
+            1 => [0, DIGESTED - 1, DIGESTED, n_features - 1]
+                .into_iter()
+                .for_each(|column| row[column] += 1.0 + step as f32),
+            _ => row.iter_mut().filter(|value| **value == 0.0).for_each(|value| *value = -0.0),
+        }
+        pool.push(&row).expect("finite");
+        list.push(row);
+        if step == 20 {
+            (0..5).for_each(|_| pool.pop_front());
+            list.drain(..5);
+            pool.ignore(3);
+        }
+        if step == 40 {
+            pool.truncate(27);
+            list.truncate(27);
+        }
+    }
+    list.drain(..3);
+    let view = pool.prepared_view();
+    let slices: Vec<&[f32]> = list.iter().map(Vec::as_slice).collect();
+    let apart = super::super::samples::Rows(&slices);
+    let n_rows = list.len() as u32;
+    let mut n_alike = 0;
+    for (first, second) in (0..n_rows).flat_map(|first| (0..first).map(move |second| (first, second))) {
+        for limit in [0, 3, n_features] {
+            let differences = view.differences(first, second, limit);
+            assert_eq!(differences, apart.differences(first, second, limit), "{first} {second}");
+            n_alike += usize::from(limit == 3 && differences.is_some());
+        }
+    }
+    assert!(n_alike > 100, "{n_alike}");
+}

@@ -87,19 +87,19 @@ impl Samples for Rows<'_> {
     fn prefetch(&self, _column: u32, _rows: &[u32]) {}
 
     fn differences(&self, first: u32, second: u32, limit: usize) -> Option<Vec<u32>> {
-        let mut found = Vec::new();
-        let pieces = self.0[first as usize].chunks(LANES).zip(self.0[second as usize].chunks(LANES));
-        for (piece_idx, (a, b)) in pieces.enumerate() {
-            if !differ(a, b) {
-                continue;
+        let [first, second] = [first, second].map(|row| self.0[row as usize]);
+        collect_up_to(limit, first.len().div_ceil(BLOCK), |block| {
+            let start = block * BLOCK;
+            let end = (start + BLOCK).min(first.len());
+            let pieces = first[start..end].chunks(LANES).zip(second[start..end].chunks(LANES));
+            let mut found = Vec::new();
+            for (offset, (a, b)) in (start..).step_by(LANES).zip(pieces) {
+                if differ(a, b) {
+                    found.extend((0..a.len()).filter(|&i| a[i] != b[i]).map(|i| (offset + i) as u32));
+                }
             }
-            let offset = piece_idx * LANES;
-            found.extend((0..a.len()).filter(|&i| a[i] != b[i]).map(|i| (offset + i) as u32));
-            if found.len() > limit {
-                return None;
-            }
-        }
-        Some(found)
+            found
+        })
     }
 
     fn varying(&self, rows: &[u32]) -> Vec<u32> {
@@ -159,16 +159,20 @@ impl Samples for Columns<'_> {
     }
 
     fn differences(&self, first: u32, second: u32, limit: usize) -> Option<Vec<u32>> {
-        let mut found = Vec::new();
-        for (column_idx, column) in self.values.chunks_exact(self.n_rows).enumerate() {
-            if column[first as usize] != column[second as usize] {
-                found.push(column_idx as u32);
-                if found.len() > limit {
-                    return None;
+        /// Columns asked for before they are read.
+        const N_AHEAD: usize = 16;
+        let n_features = self.n_features();
+        collect_up_to(limit, n_features.div_ceil(BLOCK), |block| {
+            let columns = block * BLOCK..((block + 1) * BLOCK).min(n_features);
+            let differ = |&column: &usize| {
+                for row in [first, second] {
+                    prefetch(self.values, (column + N_AHEAD) * self.n_rows + row as usize);
                 }
-            }
-        }
-        Some(found)
+                let column = self.column(column as u32);
+                column[first as usize] != column[second as usize]
+            };
+            columns.filter(differ).map(|column| column as u32).collect()
+        })
     }
 
     fn varying(&self, rows: &[u32]) -> Vec<u32> {
@@ -178,6 +182,25 @@ impl Samples for Columns<'_> {
         let columns = self.values.par_chunks_exact(self.n_rows).enumerate();
         columns.filter(|(_, column)| varies(column)).map(|(i, _)| i as u32).collect()
     }
+}
+
+/// Joins what is found in each of `n_blocks`, in their order; `None` if that is more than `limit`. Blocks are looked at in parallel, more
+/// of them at a time as long as little is found.
+pub(super) fn collect_up_to(
+    limit: usize,
+    n_blocks: usize,
+    find: impl Fn(usize) -> Vec<u32> + Sync,
+) -> Option<Vec<u32>> {
+    const MOST: usize = 64;
+    let mut found = Vec::new();
+    let (mut start, mut n) = (0, 1);
+    while start < n_blocks && found.len() <= limit {
+        let end = (start + n).min(n_blocks);
+        let parts: Vec<Vec<u32>> = (start..end).into_par_iter().map(&find).collect();
+        found.extend(parts.into_iter().flatten());
+        (start, n) = (end, (2 * n).min(MOST));
+    }
+    (found.len() <= limit).then_some(found)
 }
 
 /// Whether two pieces differ anywhere; without an early exit, so that it is vectorised.

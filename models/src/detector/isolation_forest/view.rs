@@ -1,9 +1,9 @@
 //! A pool's rows as trees read them.
 
 use super::super::memory::prefetch;
-use super::super::samples::Samples;
+use super::super::samples::{Samples, collect_up_to};
 use super::super::twins::Twins;
-use super::{PART, PIECE, SamplePool, Stored, phase};
+use super::{DIGESTED, PART, PIECE, SamplePool, Stored, phase};
 use crate::Result;
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -36,6 +36,24 @@ impl<E: Stored> View<'_, E> {
         let slab = &self.pool.slabs[slab as usize];
         let n = slab.n_lanes * Self::LINE;
         &slab.values[column as usize * n..][..n]
+    }
+
+    /// Of `columns`, those in which two rows differ.
+    fn differences_in(&self, columns: std::ops::Range<usize>, first: u32, second: u32) -> Vec<u32> {
+        /// Columns asked for before they are read.
+        const N_AHEAD: usize = 16;
+        let mut found = Vec::new();
+        for start in columns.clone().step_by(PIECE) {
+            let [a, b] = [first, second].map(|row| self.pool.piece(self.n_before + row as usize, start));
+            for i in 0..PIECE.min(columns.end - start) {
+                a.prefetch(i + N_AHEAD);
+                b.prefetch(i + N_AHEAD);
+                if E::load(a.get(i)) != E::load(b.get(i)) {
+                    found.push((start + i) as u32);
+                }
+            }
+        }
+        found
     }
 
     #[inline(always)]
@@ -115,17 +133,15 @@ impl<E: Stored> Samples for View<'_, E> {
     }
 
     fn differences(&self, first: u32, second: u32, limit: usize) -> Option<Vec<u32>> {
-        let mut found = Vec::new();
-        for start in (0..self.pool.n_features).step_by(PIECE) {
-            let [a, b] = [first, second].map(|row| self.pool.piece(self.n_before + row as usize, start));
-            let columns = 0..PIECE.min(self.pool.n_features - start);
-            let differ = columns.filter(|&i| E::load(a.get(i)) != E::load(b.get(i)));
-            found.extend(differ.map(|i| (start + i) as u32));
-            if found.len() > limit {
-                return None;
-            }
-        }
-        Some(found)
+        let [a, b] = [first, second].map(|row| {
+            let row_idx = self.n_before - self.pool.n_gone + row as usize;
+            &self.pool.digests[row_idx]
+        });
+        let differing: Vec<usize> = (0..a.len()).filter(|&i| a[i] != b[i]).collect();
+        collect_up_to(limit, differing.len(), |i| {
+            let columns = differing[i] * DIGESTED..((differing[i] + 1) * DIGESTED).min(self.pool.n_features);
+            self.differences_in(columns, first, second)
+        })
     }
 
     fn varying(&self, rows: &[u32]) -> Vec<u32> {
