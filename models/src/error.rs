@@ -87,6 +87,14 @@ pub enum Error {
         /// The system's error.
         source: std::io::Error,
     },
+    /// A file of samples holds something else.
+    #[error("{path}: {reason}", path = path.display())]
+    Samples {
+        /// The file.
+        path: PathBuf,
+        /// What was found and what was expected.
+        reason: String,
+    },
     /// An image could not be decoded, or does not fit the preprocessing.
     #[error(transparent)]
     Image(#[from] crate::image::ImageError),

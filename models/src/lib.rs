@@ -17,6 +17,7 @@ mod importance_map;
 pub mod online;
 pub mod pipeline;
 pub mod rng;
+pub mod samples;
 pub mod traits;
 pub mod transform;
 mod verdict;

@@ -23,5 +23,6 @@ pub use field_scale::FieldScale;
 pub(crate) use field_scale::ScaleParts;
 pub use input::Input;
 pub use npy::read_npy;
+pub(crate) use npy::{MOST_BEFORE_VALUES, NpyHeader, read_npy_header};
 pub use polar::{FieldParams, Grid, PolarPlane, Spacing};
 pub use preprocess::{Colour, Preprocess};

@@ -10,6 +10,9 @@ const MAGIC: &[u8] = b"\x93NUMPY";
 /// The longest header that is read. NumPy pads it to a multiple of 64 bytes; an array of floats has about 80.
 const MAX_HEADER_BYTES: usize = 65_536;
 
+/// The most bytes before the values of an array whose header is read.
+pub(crate) const MOST_BEFORE_VALUES: usize = MAGIC.len() + 6 + MAX_HEADER_BYTES;
+
 /// The most extents that NumPy has.
 const MAX_EXTENTS: usize = 64;
 
@@ -29,6 +32,19 @@ pub(super) fn is_npy(bytes: &[u8]) -> bool {
 /// - `Unsupported` for another type of numbers or another version of the format, and as [`Field::new`] says;
 /// - `TooLarge` if the field exceeds `limits`.
 pub fn read_npy(bytes: &[u8], limits: &Limits) -> Result<Field, ImageError> {
+    let (header, values) = read_npy_header(bytes)?;
+    let layout = FieldLayout {
+        shape: &header.shape,
+        number: header.number,
+        byte_order: header.byte_order,
+        first_is_fastest: header.fortran_order,
+    };
+    Field::from_bytes(values, &layout, limits)
+        .map_err(|error| ImageError::new(error.kind(), format!("npy: {error}")))
+}
+
+/// What an `.npy` file says of its array, and the bytes after that.
+pub(crate) fn read_npy_header(bytes: &[u8]) -> Result<(NpyHeader, &[u8]), ImageError> {
     let truncated = |what: &str| {
         let message = format!("npy: truncated: the file ends within {what}; it may still be in writing");
         ImageError::new(ImageErrorKind::Truncated, message)
@@ -63,26 +79,20 @@ pub fn read_npy(bytes: &[u8], limits: &Limits) -> Result<Field, ImageError> {
         return Err(ImageError::new(ImageErrorKind::Damaged, message));
     }
     let (header, values) = rest.split_at_checked(length).ok_or_else(|| truncated("its header"))?;
-    let header = Header::read(header)?;
-    let layout = FieldLayout {
-        shape: &header.shape,
-        number: header.number,
-        byte_order: header.byte_order,
-        first_is_fastest: header.fortran_order,
-    };
-    Field::from_bytes(values, &layout, limits)
-        .map_err(|error| ImageError::new(error.kind(), format!("npy: {error}")))
+    Ok((NpyHeader::read(header)?, values))
 }
 
+/// What a file says of its array.
 #[derive(Debug)]
-struct Header {
-    number: FieldNumber,
-    byte_order: ByteOrder,
-    fortran_order: bool,
-    shape: Vec<usize>,
+pub(crate) struct NpyHeader {
+    pub(crate) number: FieldNumber,
+    pub(crate) byte_order: ByteOrder,
+    /// The first extent is the fastest.
+    pub(crate) fortran_order: bool,
+    pub(crate) shape: Vec<usize>,
 }
 
-impl Header {
+impl NpyHeader {
     /// Reads `{'descr': '<f8', 'fortran_order': False, 'shape': (3, 4), }`, the keys in any order.
     fn read(bytes: &[u8]) -> Result<Self, ImageError> {
         let mut cursor = Cursor(bytes);

@@ -4,6 +4,7 @@ use super::pca::{Centred, Pca, PcaParams, column_means};
 use super::symmetric::Symmetric;
 use super::{PIECE, Scaler};
 use crate::finite::first_not_finite;
+use crate::samples::Layout;
 use crate::{Error, Result};
 use ndarray::{Array2, Axis, Slice};
 use std::fs::File;
@@ -56,8 +57,7 @@ pub struct SampleFile {
 impl SampleFile {
     /// Opens a file.
     ///
-    /// - `first_byte`: where the first value lies, 0 for a file of nothing else. The values of an `.npy` file of type `<f4` in C order
-    ///   begin after its header (in NumPy: file length less `array.nbytes`).
+    /// - `first_byte`: where the first value lies, 0 for a file of nothing else.
     ///
     /// # Errors
     ///
@@ -80,6 +80,22 @@ impl SampleFile {
             });
         }
         Ok(Self { file, path: path.to_owned(), first_byte, n_rows, n_features })
+    }
+
+    /// Opens an `.npy` file of 32-bit floats `[rows, features]` in C order. One that fits in memory, or is in Fortran order, may as well be
+    /// mapped: [`SampleMap`](crate::samples::SampleMap).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if it cannot be opened; [`Error::Samples`] if it is another file.
+    pub fn open_npy(path: &Path) -> Result<Self> {
+        let mut file = File::open(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+        let layout = Layout::read(path, &mut file)?;
+        if layout.by_columns {
+            let reason = "an array in Fortran order, expected C order: write it after numpy.ascontiguousarray, or map it";
+            return Err(Error::Samples { path: path.to_owned(), reason: reason.into() });
+        }
+        Self::open(path, layout.first_byte as u64, layout.n_rows, layout.n_features)
     }
 }
 
