@@ -188,6 +188,12 @@ pub struct FitArgs {
     /// Images that each tree is grown on; default: all
     #[arg(long, value_name = "N")]
     pub sample_size: Option<usize>,
+    /// With --sample-size: an image is half as likely to be drawn for a tree as one so many images later
+    #[arg(long, value_name = "IMAGES", requires = "sample_size")]
+    pub half_life: Option<f64>,
+    /// With --sample-size: file of how likely each image is drawn for a tree, a number at least 0 for each image, in their order
+    #[arg(long, value_name = "FILE", requires = "sample_size", conflicts_with = "half_life")]
+    pub sample_weights: Option<PathBuf>,
     /// Most splits on a path of a tree; default: log2 of the images that it is grown on, rounded up
     #[arg(long, value_name = "N")]
     pub max_depth: Option<u32>,

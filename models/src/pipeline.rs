@@ -6,6 +6,7 @@ use crate::extractor::{DeviceChoice, ExtractorParams, WeightsStore};
 use crate::finite::first_not_finite;
 use crate::image::{Decoded, Preprocess};
 use crate::importance_map::ImportanceMap;
+use crate::sample_weights::SampleWeights;
 use crate::traits::{Detector, FeatureExtractor, Transform};
 use crate::transform::{Pca, PcaParams, Scaler, ScalerFit};
 use crate::verdict::{Judgement, Label};
@@ -33,6 +34,9 @@ pub struct PipelineParams {
     pub detector: DetectorParams,
     /// How the threshold is found.
     pub calibration: CalibrationParams,
+    /// How likely each image is drawn for a tree.
+    #[serde(skip_serializing_if = "SampleWeights::is_equal")]
+    pub sample_weights: SampleWeights,
 }
 
 impl Default for PipelineParams {
@@ -45,6 +49,7 @@ impl Default for PipelineParams {
             extractor: ExtractorParams::default(),
             detector: DetectorParams::default(),
             calibration: CalibrationParams::default(),
+            sample_weights: SampleWeights::default(),
         }
     }
 }
@@ -64,6 +69,7 @@ impl PipelineParams {
             });
         }
         self.detector.check()?;
+        self.sample_weights.check(&self.detector)?;
         self.calibration.check()
     }
 }
@@ -374,6 +380,7 @@ fn check_counts(params: &PipelineParams, n_images: usize) -> Result<()> {
             found: n_images - n_held_out,
         });
     }
+    params.sample_weights.check_counts(&params.detector, n_images, n_images - n_held_out)?;
     if let CalibrationParams::HeldOut { every, false_alarm_rate } = params.calibration {
         // Scores are not needed to know whether there are enough.
         Threshold::calibrate(&vec![0.0; n_held_out], false_alarm_rate).map_err(|error| match error {
@@ -449,8 +456,17 @@ fn fit_features(
             Ok(pca)
         })?);
     }
-    let detector =
-        stage(Stage::Fit, progress, || params.detector.fit_rows(&slices(&features.fitted), params.seed))?;
+    let n_images = features.fitted.len() + features.held_out.len();
+    let weights = params.sample_weights.of_images(n_images).map(|weights| {
+        let weights = weights.into_iter().enumerate();
+        weights
+            .filter(|(i, _)| !params.calibration.holds_out(*i))
+            .map(|(_, weight)| weight)
+            .collect::<Vec<f64>>()
+    });
+    let detector = stage(Stage::Fit, progress, || {
+        params.detector.fit_weighted(&slices(&features.fitted), weights.as_deref(), params.seed)
+    })?;
     let threshold = stage(Stage::Calibrate, progress, || {
         let scores = |rows: &[Vec<f32>]| {
             rows.par_iter().map(|row| detector.score_row(row)).collect::<Result<Vec<f32>>>()

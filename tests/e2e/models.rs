@@ -63,6 +63,15 @@ fn settings_that_a_detector_cannot_use_are_refused_before_an_image_is_read() {
         (&["--detector", "one-class-svm", "--nu", "1.5"], "nu is 1.5, expected more than 0 and at most 1"),
         (&["--detector", "one-class-svm", "--gamma", "wide"], "gamma is \"wide\", expected a finite number"),
         (&["--detector", "one-class-svm", "--kernel", "poly"], "kernel is \"poly\", expected rbf or linear"),
+        (&["--half-life", "9"], "--sample-size"),
+        (
+            &["--sample-size", "9", "--half-life", "0"],
+            "sample_weights is a half-life of 0 images, expected above 0",
+        ),
+        (
+            &["--sample-size", "9", "--sample-weights", "/nonexistent/weights"],
+            "--sample-weights /nonexistent",
+        ),
     ] {
         let mut arguments = vec!["fit", "/nonexistent/images", "--output", output.to_str().unwrap()];
         arguments.extend(settings);
@@ -71,6 +80,36 @@ fn settings_that_a_detector_cannot_use_are_refused_before_an_image_is_read() {
         assert_eq!(fitted.status.code(), Some(2), "{said}");
         assert!(said.contains(wanted), "{said}");
     }
+}
+
+#[test]
+fn images_are_drawn_for_trees_by_weights_of_a_file_or_by_age() {
+    let directory = directory();
+    let arrays = |artefact: &Path| fs::read(artefact.join("arrays.safetensors")).unwrap();
+    let weights = directory.path().join("weights.txt");
+    let listed = |name: &str, weight: &dyn Fn(i32) -> f64| {
+        let lines: Vec<String> = (0..44).map(|i| format!("{}\n", weight(i))).collect();
+        fs::write(&weights, lines.concat()).unwrap();
+        let settings = ["--sample-size", "8", "--sample-weights", weights.to_str().unwrap()];
+        arrays(&fit(directory.path(), name, &settings))
+    };
+    let by_age = arrays(&fit(directory.path(), "age", &["--sample-size", "8", "--half-life", "11"]));
+    assert!(by_age == listed("halves", &|i| (f64::from(i) / 11.0).exp2()), "only ratios matter");
+    assert!(by_age != listed("equal", &|_| 1.0));
+    let images = directory.path().join("images");
+    let refused = |text: &str| {
+        fs::write(&weights, text).unwrap();
+        let output = directory.path().join("none");
+        let arguments =
+            ["fit", images.to_str().unwrap(), "--output", output.to_str().unwrap(), "--contamination", "0.1"];
+        let arguments =
+            [&arguments[..], &["--sample-size", "8", "--sample-weights", weights.to_str().unwrap()]].concat();
+        let fitted = command(&arguments).output().unwrap();
+        assert_eq!(fitted.status.code(), Some(2));
+        String::from_utf8(fitted.stderr).unwrap()
+    };
+    assert!(refused("1 2\n3 x\n").contains("line 2: \"x\", expected a number"));
+    assert!(refused("1 2 3").contains("sample_weights is 3 numbers, expected 44, one for each image given"));
 }
 
 /// Fits, serves and judges a normal image and an odd one.

@@ -6,7 +6,6 @@ use super::progress::Show;
 use super::{Exit, say};
 use crate::cli::FitArgs;
 use crate::instance::unix_seconds;
-use anomalyd_models::Error;
 use anomalyd_models::artefact::Artefact;
 use anomalyd_models::calibration::CalibrationParams;
 use anomalyd_models::detector::{
@@ -15,6 +14,7 @@ use anomalyd_models::detector::{
 use anomalyd_models::extractor::{DeviceChoice, ExtractorParams, HogParams, ResNet50Params, Tap};
 use anomalyd_models::image::{Colour, Crop, Decoded, Limits, Preprocess, decode};
 use anomalyd_models::pipeline::{Pipeline, PipelineParams, Progress, Stage};
+use anomalyd_models::{Error, SampleWeights};
 use anyhow::{Context, bail, ensure};
 use std::cell::RefCell;
 use std::io::Write;
@@ -148,9 +148,30 @@ fn params(args: &FitArgs) -> anyhow::Result<PipelineParams> {
         extractor,
         detector: detector(args)?,
         calibration,
+        sample_weights: match (&args.sample_weights, args.half_life) {
+            (Some(path), _) => SampleWeights::Listed { weights: weights(path)? },
+            (None, Some(n_images)) => SampleWeights::HalfLife { n_images },
+            (None, None) => SampleWeights::Equal,
+        },
     };
     params.check()?;
     Ok(params)
+}
+
+/// Reads a number for each image, apart by white space.
+fn weights(path: &Path) -> anyhow::Result<Vec<f64>> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("--sample-weights {}", path.display()))?;
+    let number = |(line, word): (usize, &str)| {
+        word.parse().ok().with_context(|| {
+            format!("--sample-weights {}, line {line}: \"{word}\", expected a number", path.display())
+        })
+    };
+    let lines = (1..).zip(text.lines());
+    lines
+        .flat_map(|(line, words)| words.split_whitespace().map(move |word| (line, word)))
+        .map(number)
+        .collect()
 }
 
 /// Refuses what the chosen detector has no use for, so that nobody believes it to have an effect.

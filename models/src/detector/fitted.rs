@@ -57,11 +57,40 @@ impl DetectorParams {
     ///
     /// As each detector's own `fit_rows`.
     pub fn fit_rows(&self, rows: &[&[f32]], seed: u64) -> Result<FittedDetector> {
-        Ok(match self {
-            Self::IsolationForest(params) => FittedDetector::IsolationForest(params.fit_rows(rows, seed)?),
-            Self::ExtendedForest(params) => FittedDetector::ExtendedForest(params.fit_rows(rows, seed)?),
-            Self::OneClassSvm(params) => FittedDetector::OneClassSvm(params.fit_rows(rows)?),
+        self.fit_weighted(rows, None, seed)
+    }
+
+    /// As [`fit_rows`](Self::fit_rows), by `weights` where there are some; the support vector machine has no use for them.
+    pub(crate) fn fit_weighted(
+        &self,
+        rows: &[&[f32]],
+        weights: Option<&[f64]>,
+        seed: u64,
+    ) -> Result<FittedDetector> {
+        Ok(match (self, weights) {
+            (Self::IsolationForest(params), None) => {
+                FittedDetector::IsolationForest(params.fit_rows(rows, seed)?)
+            }
+            (Self::IsolationForest(params), Some(weights)) => {
+                FittedDetector::IsolationForest(params.fit_weighted(rows, weights, seed)?)
+            }
+            (Self::ExtendedForest(params), None) => {
+                FittedDetector::ExtendedForest(params.fit_rows(rows, seed)?)
+            }
+            (Self::ExtendedForest(params), Some(weights)) => {
+                FittedDetector::ExtendedForest(params.fit_weighted(rows, weights, seed)?)
+            }
+            (Self::OneClassSvm(params), _) => FittedDetector::OneClassSvm(params.fit_rows(rows)?),
         })
+    }
+
+    /// Images drawn for each tree, where a forest does not take all.
+    pub(crate) fn sample_size(&self) -> Option<usize> {
+        match self {
+            Self::IsolationForest(params) => params.sample_size,
+            Self::ExtendedForest(params) => params.sample_size,
+            Self::OneClassSvm(_) => None,
+        }
     }
 }
 
