@@ -1,10 +1,11 @@
 //! Times the CPU plan, or candle's own operations, on a ResNet-50 with random weights, one inference a line of standard input.
 //!
-//! `bench_extractor VARIANT ROWS COLUMNS THREADS STAGES [ISA|candle|peak:ISA] [WEIGHTS IMAGE OUTPUT]` prints `ready`, then for every line it
+//! `bench_extractor VARIANT ROWS COLUMNS THREADS STAGES [ISA|candle|peak:ISA|layers:ISA] [WEIGHTS IMAGE OUTPUT]` prints `ready`, then for every line it
 //! reads the milliseconds of one inference, by the clock and of processor time, so that a script can take turns with other
 //! engines. The last three arguments are files of raw little-endian f32 that the script writes and reads, to compare results: all
 //! folded weights and biases in the order of the network, an image `[3, rows, columns]`, and the last feature map. candle takes
-//! its number of threads from RAYON_NUM_THREADS. See `tests/reference/bench_extractor_peers.py`.
+//! its number of threads from RAYON_NUM_THREADS. With `layers:ISA` it prints where the time of an image goes instead: each step's
+//! median over some images, beside the multiply-adds that registers alone allow. See `tests/reference/bench_extractor_peers.py`.
 #![allow(clippy::print_stdout, reason = "the answers go to the script that runs this")]
 
 use anomalyd_models::ImageShape;
@@ -159,9 +160,64 @@ fn isa(name: &str) -> Option<Isa> {
     })
 }
 
+/// Images timed by [`print_steps`].
+const IMAGES: usize = 15;
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Prints the plan's steps, alike ones together: milliseconds, multiply-adds a second, and their share of what registers alone
+/// allow between these images.
+fn print_steps(network: &Network, image: &Array3<f32>, options: &PlanOptions) -> Outcome<()> {
+    let (channels, rows, columns) = image.dim();
+    let mut plan = Plan::compile(network, ImageShape { channels, rows, columns }, options)?;
+    let mut peak = Peak::new(options.isa, options.n_threads)?;
+    let mut features = vec![0.0; plan.tap_shapes()[0].iter().product()];
+    let each = if options.isa == Isa::Amx { 3.0 } else { 1.0 };
+    let mut alike: Vec<(String, f64, Vec<usize>)> = Vec::new();
+    for (idx, (name, products)) in plan.steps().into_iter().enumerate() {
+        let products = each * products as f64 * 1e-6;
+        match alike.iter_mut().find(|(other, ..)| *other == name) {
+            Some((_, sum, steps)) => {
+                *sum += products;
+                steps.push(idx);
+            }
+            None => alike.push((name, products, vec![idx])),
+        }
+    }
+    let mut seconds = vec![Vec::new(); plan.steps().len()];
+    let mut peaks = Vec::new();
+    for round in 0..=IMAGES {
+        let mut last = Instant::now();
+        plan.run_observed(&image.view(), &mut [&mut features], &mut |idx| {
+            let now = Instant::now();
+            if round > 0 {
+                seconds[idx].push((now - last).as_secs_f64());
+            }
+            last = now;
+        })?;
+        let start = Instant::now();
+        peak.run();
+        peaks.push(peak.products() as f64 * 1e-6 / (start.elapsed().as_secs_f64() * 1e3));
+    }
+    let (most, mut total) = (median(peaks), [0.0; 2]);
+    println!("registers alone: {most:.0} G/s");
+    alike.push(("all".to_owned(), 0.0, Vec::new()));
+    for (name, products, steps) in &alike {
+        let time: f64 = steps.iter().map(|&idx| 1e3 * median(seconds[idx].clone())).sum();
+        total = [total[0] + products, total[1] + time];
+        let [products, time] = if steps.is_empty() { total } else { [*products, time] };
+        let rate = products / time;
+        println!("{:2} x {name}: {time:.2} ms, {rate:.0} G/s, {:.0} %", steps.len(), 100.0 * rate / most);
+    }
+    Ok(())
+}
+
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let usage = "bench_extractor v1|v1.5 ROWS COLUMNS THREADS STAGES [portable|avx2|avx512|amx|bf16|neon|f32|best|candle|peak:SET [WEIGHTS IMAGE OUTPUT]]";
+    let usage = "bench_extractor v1|v1.5 ROWS COLUMNS THREADS STAGES [portable|avx2|avx512|amx|bf16|neon|f32|best|candle|peak:SET|layers:SET [WEIGHTS IMAGE OUTPUT]]";
     let [variant, rows, columns, n_threads, n_stages, rest @ ..] = arguments.as_slice() else {
         return Err(usage.into());
     };
@@ -177,6 +233,10 @@ fn main() -> Outcome<()> {
     let network = weights.resnet50(variant == "v1", n_stages)?;
     drop(weights);
     let engine = rest.first().map_or("best", String::as_str);
+    if let Some(engine) = engine.strip_prefix("layers:") {
+        let options = PlanOptions { taps: vec![n_stages], n_threads, isa: isa(engine).ok_or(usage)? };
+        return print_steps(&network, &image, &options);
+    }
     let about;
     let mut features = Vec::new();
     let mut run: Run = if let Some(engine) = engine.strip_prefix("peak:") {

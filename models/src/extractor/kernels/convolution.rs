@@ -2,11 +2,10 @@
 
 use super::arena::Buffer;
 use super::gemm::{Tile, Tiling};
-use super::isa::Kernels;
+use super::isa::{Kernels, Product};
 use super::map::Map;
 use super::network::Convolution;
 use super::team::Team;
-use std::ops::Range;
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
@@ -35,13 +34,26 @@ pub(super) struct GemmConvolution {
     depth: usize,
     products: usize,
     chunks: Vec<Chunk>,
-    tiling: Tiling,
     weights: Buffer,
     bias: Buffer,
 }
 
+/// Some pixels of an output's row, or of all its rows as one.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    row: usize,
+    column: usize,
+    pixels: usize,
+}
+
+/// What a tile fetches towards the cache for those after it: from where, and how many bytes further at each step of its sum.
+pub(super) type Ahead = (*const f32, usize);
+
+/// Nothing: the same line again and again.
+const NOTHING: Ahead = (std::ptr::null(), 0);
+
 impl GemmConvolution {
-    /// Binds `convolution` to its maps. The input's border is at least the padding.
+    /// Binds `convolution` to its maps. The input's border is at least the padding; the residual may be the output itself.
     pub(super) fn new(
         convolution: &Convolution,
         kernels: &Kernels,
@@ -72,16 +84,6 @@ impl GemmConvolution {
         ));
         let mut bias = convolution.bias.clone();
         bias.resize(n_out, 0.0);
-        let products = output.rows * output.columns * n_out * kernel * kernel * channels;
-        let (mut input, mut output, mut residual) = (input, output, residual);
-        if kernel == 1 && convolution.stride == 1 {
-            let flat = |map: Option<Map>| map.map(|m| m.flattened());
-            if let (Some(i), Some(o), None | Some(Some(_))) =
-                (input.flattened(), output.flattened(), flat(residual))
-            {
-                (input, output, residual) = (i, o, flat(residual).flatten());
-            }
-        }
         GemmConvolution {
             input,
             output,
@@ -90,9 +92,8 @@ impl GemmConvolution {
             stride: convolution.stride,
             kernel,
             depth: kernel * kernel * input.channels,
-            products,
+            products: output.rows * output.columns * n_out * kernel * kernel * channels,
             chunks: chunks(kernel, kernel * input.channels, input.row_stride(), kernels.product.depth),
-            tiling: Tiling::new(output.columns, kernels.product.tile),
             weights,
             bias: Buffer::from_slice(&bias),
         }
@@ -108,115 +109,244 @@ impl GemmConvolution {
         self.products
     }
 
-    /// Computes the output map.
+    /// Whether output pixel `i` of all is made of input pixel `i`, and none of its maps has a border.
+    fn is_flat(&self) -> bool {
+        let maps = [Some(self.input), Some(self.output), self.residual];
+        self.kernel == 1 && self.stride == 1 && maps.iter().flatten().all(|map| map.border == 0)
+    }
+
+    /// The longest part of the sum that is done at once.
+    fn chunk_depth(&self) -> usize {
+        self.chunks.iter().map(|c| c.segments * c.depth).max().unwrap_or(1)
+    }
+
+    fn n_panels(&self, kernels: &Kernels) -> usize {
+        self.output.channels / kernels.held
+    }
+
+    /// The first value that output pixel `place` is made of.
+    fn input_at(&self, arena: &Buffer, place: Place) -> *mut f32 {
+        let pad = self.kernel / 2;
+        let at = self.input.at(place.row * self.stride, place.column * self.stride);
+        arena.at(at - pad * (self.input.row_stride() + self.input.channels))
+    }
+
+    /// Computes one chunk of one panel's sums over one tile.
     ///
     /// # Safety
     ///
-    /// The maps lie in `arena`, the output overlaps no other, and no one else uses it meanwhile.
-    pub(super) unsafe fn run(&self, kernels: &Kernels, team: &mut Team, arena: &Buffer) {
-        let n_tiles = self.output.rows * self.tiling.count();
-        let n_panels = self.output.channels / kernels.held;
-        let chunk_depth = self.chunks.iter().map(|c| c.segments * c.depth).max().unwrap_or(1);
-        let chunk_bytes = chunk_depth * n_panels * kernels.panel * size_of::<f32>();
-        // Few weights: a group of tiles meets them all while its activations stay close. Many: the activations of a large group
-        // stay in the cache and the weights pass by once a group.
-        let tile_by_tile = kernels.product.lines > 0 && chunk_bytes <= kernels.cache / 2;
-        let (group, panels) = if chunk_bytes <= kernels.cache / 2 {
-            // With a residual the memory is the limit: a tile reads and writes its pixels from end to end.
-            (if self.residual.is_some() && !tile_by_tile { 1 } else { 8 }, n_panels)
-        } else {
-            // Filter columns and rows share their activations.
-            let pixels = kernels.product.tile * self.stride * self.stride;
-            let tile_bytes = pixels * chunk_depth.min(self.input.channels) * size_of::<f32>();
-            ((kernels.cache / 2 / tile_bytes).max(1), n_panels.div_ceil(4))
+    /// The maps lie in `arena`, `place` lies in the output, and no other thread computes it meanwhile.
+    unsafe fn compute(
+        &self,
+        kernels: &Kernels,
+        arena: &Buffer,
+        (idx, panel): (usize, usize),
+        place: Place,
+        (ahead, ahead_stride): Ahead,
+    ) {
+        let (chunk, channel) = (&self.chunks[idx], panel * kernels.panel);
+        let last = idx + 1 == self.chunks.len();
+        let residual = self.residual.as_ref().filter(|_| last);
+        let at = |map: &Map| arena.at(map.at(place.row, place.column) + panel * kernels.held);
+        let operands = Tile {
+            pixels: place.pixels,
+            a: self.input_at(arena, place).wrapping_add(chunk.a_offset),
+            a_stride: self.stride * self.input.channels,
+            segment_stride: self.input.row_stride(),
+            segments: chunk.segments,
+            depth: chunk.depth,
+            b: self.weights.at(channel * self.depth + chunk.b_row * kernels.panel),
+            ahead,
+            ahead_stride,
+            fetch: at(&self.output),
+            fetch_stride: self.output.channels,
+            c: at(&self.output),
+            c_stride: self.output.channels,
+            accumulate: idx > 0,
+            bias: if idx == 0 { self.bias.at(channel) } else { std::ptr::null() },
+            residual: residual.map_or(std::ptr::null(), |map| at(map).cast_const()),
+            relu: last && self.relu,
         };
-        let groups = Tiling::new(n_tiles, group);
-        let panel_groups = Tiling::new(n_panels, panels);
+        // SAFETY: the maps were made for this convolution: the place's outputs lie in its row, and their inputs in the input map
+        // with its border.
+        unsafe { (kernels.product.multiply)(&operands) };
+    }
+
+    /// What panel `panel` of chunk `idx` fetches for the tile that comes next, at `next`: of its inputs, then of its outputs, unless they are `known`.
+    fn next_tile(
+        &self,
+        kernels: &Kernels,
+        arena: &Buffer,
+        (idx, panel): (usize, usize),
+        next: Place,
+        known: [bool; 2],
+    ) -> Ahead {
+        let product = &kernels.product;
+        let steps = self.chunks[idx].segments * self.chunks[idx].depth / product.step;
+        let (turn, turns) =
+            (idx * self.n_panels(kernels) + panel, self.chunks.len() * self.n_panels(kernels));
+        let bytes = |map: &Map| next.pixels * map.channels * size_of::<f32>();
+        let inputs = if known[0] || self.kernel > 1 || self.stride > 1 { 0 } else { bytes(&self.input) };
+        let outputs = if known[1] { 0 } else { bytes(&self.output) };
+        if product.lines == 0 || inputs + outputs == 0 {
+            return NOTHING;
+        }
+        let least = inputs.div_ceil(steps * product.lines * LINE);
+        let first = (turns * inputs).div_ceil(inputs + outputs).max(least).min(turns);
+        if turn < first {
+            ahead(product, self.input_at(arena, next), inputs, steps, (turn, first))
+        } else {
+            let output = arena.at(self.output.at(next.row, next.column));
+            ahead(product, output, outputs, steps, (turn - first, turns - first))
+        }
+    }
+
+    /// What tile `tile` of `tiles` fetches of the weights that come after panel `panel`.
+    fn next_panel(&self, kernels: &Kernels, (idx, panel): (usize, usize), turn: (usize, usize)) -> Ahead {
+        let (chunk, width) = (&self.chunks[idx], kernels.panel);
+        let depth = chunk.segments * chunk.depth;
+        let next = self
+            .weights
+            .at(panel * width * self.depth + chunk.b_row * width)
+            .wrapping_add(self.depth * width);
+        ahead(&kernels.product, next, depth * width * size_of::<f32>(), depth / kernels.product.step, turn)
+    }
+}
+
+/// What product `turn` of `turns` with `steps` steps each fetches of the `bytes` from `from` on. All fetch some: too many lines at
+/// once keep those waiting that are needed now.
+pub(super) fn ahead(
+    product: &Product,
+    from: *const f32,
+    bytes: usize,
+    steps: usize,
+    (turn, turns): (usize, usize),
+) -> Ahead {
+    if product.lines == 0 {
+        return NOTHING;
+    }
+    let stride = bytes.div_ceil(turns * steps);
+    let stride = if product.lines > 1 { stride.next_multiple_of(product.lines * LINE) } else { stride };
+    let offset = turn * steps * stride;
+    if offset < bytes { (from.wrapping_byte_add(offset), stride) } else { NOTHING }
+}
+
+/// Convolutions with outputs of the same rows and columns, computed one after the other tile by tile: what one leaves in the cache the next
+/// takes from there.
+#[derive(Debug)]
+pub(super) struct Chain {
+    parts: Vec<GemmConvolution>,
+}
+
+impl std::fmt::Display for Chain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (i, GemmConvolution { kernel, stride, input, output, .. }) in self.parts.iter().enumerate() {
+            let (join, n_in, n_out) = (if i > 0 { " + " } else { "" }, input.channels, output.channels);
+            write!(f, "{join}{kernel}x{kernel}/{stride} {n_in}->{n_out}")?;
+        }
+        write!(f, " to {}x{}", self.parts[0].output.rows, self.parts[0].output.columns)
+    }
+}
+
+impl Chain {
+    /// A chain of one convolution.
+    pub(super) fn new(first: GemmConvolution) -> Chain {
+        Chain { parts: vec![first] }
+    }
+
+    /// Appends `next`, which needs of the others no more than the pixels of its own tile; gives it back where the weights of all would
+    /// not stay in the cache.
+    pub(super) fn append(&mut self, kernels: &Kernels, next: GemmConvolution) -> Option<GemmConvolution> {
+        let size = |part: &GemmConvolution| [part.output.rows, part.output.columns];
+        let bytes = self.bytes() + next.bytes();
+        if size(&self.parts[0]) != size(&next) || next.kernel > 1 || bytes > kernels.cache / 2 + (64 << 10) {
+            return Some(next);
+        }
+        self.parts.push(next);
+        None
+    }
+
+    /// Bytes of packed weights.
+    pub(super) fn bytes(&self) -> usize {
+        self.parts.iter().map(GemmConvolution::bytes).sum()
+    }
+
+    /// Multiply-adds for one image.
+    pub(super) fn products(&self) -> usize {
+        self.parts.iter().map(GemmConvolution::products).sum()
+    }
+
+    /// Computes the output maps.
+    ///
+    /// # Safety
+    ///
+    /// The maps lie in `arena`, an output overlaps no other map but its own residual or the output of the part before, and no one else uses
+    /// them meanwhile.
+    pub(super) unsafe fn run(&self, kernels: &Kernels, team: &mut Team, arena: &Buffer) {
+        let first = &self.parts[0];
+        let Map { rows, columns, .. } = first.output;
+        let flat = self.parts.iter().all(GemmConvolution::is_flat);
+        let (rows, columns) = if flat { (1, rows * columns) } else { (rows, columns) };
+        let tiling = Tiling::new(columns, kernels.product.tile);
+        let place = |tile: usize| {
+            let (column, pixels) = tiling.tile(tile % tiling.count());
+            Place { row: tile / tiling.count(), column, pixels }
+        };
+        let (n_tiles, n_panels) = (rows * tiling.count(), first.n_panels(kernels));
+        let chunk_bytes = first.chunk_depth() * n_panels * kernels.panel * size_of::<f32>();
+        if self.parts.len() > 1 || chunk_bytes <= kernels.cache / 2 {
+            // Few weights: they stay in the cache, and a tile meets them all.
+            let groups = Tiling::even(n_tiles, 8, team.n_threads());
+            team.run(groups.count(), &|task, _| {
+                let _entered = kernels.enter();
+                let (tile, n) = groups.tile(task);
+                for tile in tile..tile + n {
+                    let next = place((tile + 1).min(n_tiles - 1));
+                    // SAFETY: tasks write different tiles of the outputs; the rest is the caller's promise.
+                    unsafe { self.compute_tile(kernels, arena, place(tile), next) };
+                }
+            });
+            return;
+        }
+        // Many: the inputs of a large group of tiles stay in the cache, and the weights pass by once a group. Filter columns and rows
+        // share their inputs.
+        let pixels = kernels.product.tile * first.stride * first.stride;
+        let tile_bytes = pixels * first.chunk_depth().min(first.input.channels) * size_of::<f32>();
+        let groups = Tiling::new(n_tiles, (kernels.cache / 2 / tile_bytes).max(1));
+        let panel_groups = Tiling::new(n_panels, n_panels.div_ceil(4));
         team.run(groups.count() * panel_groups.count(), &|task, _| {
             let _entered = kernels.enter();
             let (tile, tiles) = groups.tile(task / panel_groups.count());
             let (panel, panels) = panel_groups.tile(task % panel_groups.count());
-            // SAFETY: tasks write different tiles or panels of the output; the rest is the caller's promise.
-            unsafe {
-                if tile_by_tile {
-                    for tile in tile..tile + tiles {
-                        self.compute(kernels, arena, tile..tile + 1, panel..panel + panels);
+            for idx in 0..first.chunks.len() {
+                for panel in panel..panel + panels {
+                    for i in 0..tiles {
+                        let ahead = first.next_panel(kernels, (idx, panel), (i, tiles));
+                        // SAFETY: tasks write different tiles or panels of the output; the rest is the caller's promise.
+                        unsafe { first.compute(kernels, arena, (idx, panel), place(tile + i), ahead) };
                     }
-                } else {
-                    self.compute(kernels, arena, tile..tile + tiles, panel..panel + panels);
                 }
             }
         });
     }
 
-    /// Computes some tiles of some panels.
+    /// Computes one tile of all outputs; `next` is the tile after it.
     ///
     /// # Safety
     ///
-    /// As [`run`](Self::run)'s; no other thread computes the same tiles and panels.
-    unsafe fn compute(&self, kernels: &Kernels, arena: &Buffer, tiles: Range<usize>, panels: Range<usize>) {
-        let pad = self.kernel / 2;
-        let corner = |row: usize, column: usize| {
-            self.input.at(row, column) - pad * (self.input.row_stride() + self.input.channels)
-        };
-        for (idx, chunk) in self.chunks.iter().enumerate() {
-            for panel in panels.clone() {
-                let channel = panel * kernels.panel;
-                for tile in tiles.clone() {
-                    let row = tile / self.tiling.count();
-                    let (column, pixels) = self.tiling.tile(tile % self.tiling.count());
-                    let last = idx + 1 == self.chunks.len();
-                    let at = |map: &Map| arena.at(map.at(row, column) + panel * kernels.held);
-                    let a = arena.at(corner(row * self.stride, column * self.stride) + chunk.a_offset);
-                    let b = self.weights.at(channel * self.depth + chunk.b_row * kernels.panel);
-                    let (ahead, ahead_stride) = if kernels.product.lines == 0 {
-                        (b, 0)
-                    } else if tiles.len() > 1 {
-                        // The panel that comes next, a quarter by each of the first tiles.
-                        self.ahead(kernels, b.wrapping_add(self.depth * kernels.panel), tile - tiles.start)
-                    } else if self.kernel == 1 && self.stride == 1 {
-                        // The pixels that come next, a quarter by each of the first panels.
-                        self.ahead(
-                            kernels,
-                            a.wrapping_add(pixels * self.input.channels),
-                            panel - panels.start,
-                        )
-                    } else {
-                        (b, 0)
-                    };
-                    let operands = Tile {
-                        pixels,
-                        a,
-                        a_stride: self.stride * self.input.channels,
-                        segment_stride: self.input.row_stride(),
-                        segments: chunk.segments,
-                        depth: chunk.depth,
-                        b,
-                        ahead,
-                        ahead_stride,
-                        fetch: at(&self.output),
-                        fetch_stride: self.output.channels,
-                        c: at(&self.output),
-                        c_stride: self.output.channels,
-                        accumulate: idx > 0,
-                        bias: if last { self.bias.at(channel) } else { std::ptr::null() },
-                        residual: self.residual.as_ref().map_or(std::ptr::null(), |r| at(r).cast_const()),
-                        relu: self.relu,
-                    };
-                    // SAFETY: the maps were made for this convolution: `pixels` outputs from `column` on lie in its row, and
-                    // their inputs in the input map with its border.
-                    unsafe { (kernels.product.multiply)(&operands) };
+    /// As [`run`](Self::run)'s; no other thread computes the same tile.
+    unsafe fn compute_tile(&self, kernels: &Kernels, arena: &Buffer, place: Place, next: Place) {
+        for (i, part) in self.parts.iter().enumerate() {
+            let before = |map: &Map| self.parts[..i].iter().any(|part| part.output == *map);
+            let known = [before(&part.input), before(&part.output)];
+            for idx in 0..part.chunks.len() {
+                for panel in 0..part.n_panels(kernels) {
+                    let ahead = part.next_tile(kernels, arena, (idx, panel), next, known);
+                    // SAFETY: the caller's promise.
+                    unsafe { part.compute(kernels, arena, (idx, panel), place, ahead) };
                 }
             }
         }
-    }
-
-    /// Part `part` of what is fetched ahead from `from` on, as large as a panel of weights; nothing new beyond its end.
-    fn ahead(&self, kernels: &Kernels, from: *mut f32, part: usize) -> (*mut f32, usize) {
-        let stride = kernels.product.lines * LINE;
-        let bytes = self.depth / kernels.product.step * stride;
-        let inside = (part + 1) * bytes <= self.depth * kernels.panel * size_of::<f32>();
-        (from.wrapping_byte_add(part * bytes), if inside { stride } else { 0 })
     }
 }
 

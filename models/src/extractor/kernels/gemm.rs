@@ -36,36 +36,58 @@ pub(super) struct Tile {
     pub(super) c_stride: usize,
     /// Adds to what `c` holds instead of overwriting it.
     pub(super) accumulate: bool,
-    /// `[panel width]`, or null: no bias, no residual and no ReLU; the sum over further segments is still to come.
+    /// `[panel width]`, what the sums begin with; or null, which is zero.
     pub(super) bias: *const f32,
-    /// Added before the ReLU; laid out as `c`, or null.
+    /// Added before the ReLU; laid out as `c`, which it may be, or null.
     pub(super) residual: *const f32,
     pub(super) relu: bool,
+}
+
+/// What is done with a tile's sums.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// They are stored as they are.
+    Bare,
+    /// ReLU.
+    Relu,
+    /// Residual and ReLU.
+    Residual,
+    /// Whatever the tile says.
+    Any,
+}
+
+impl Ending {
+    pub(super) fn of(tile: &Tile) -> Ending {
+        match (tile.accumulate, tile.residual.is_null(), tile.relu) {
+            (false, true, false) => Ending::Bare,
+            (false, true, true) => Ending::Relu,
+            (false, false, true) => Ending::Residual,
+            _ => Ending::Any,
+        }
+    }
 }
 
 /// Where a tile's sum goes: adds what has to be added to one register of it and stores it.
 ///
 /// # Safety
 ///
-/// [`Vector`]'s contract, and that of the tile's kernel; `row` and `register` lie in the tile.
+/// [`Vector`]'s contract, and that of the tile's kernel; `row` and `register` lie in the tile, whose ending is `ending`.
 #[inline(always)]
-pub(super) unsafe fn finish<V: Vector>(tile: &Tile, row: usize, register: usize, sum: V) {
+pub(super) unsafe fn finish<V: Vector>(tile: &Tile, ending: Ending, row: usize, register: usize, sum: V) {
     let at = row * tile.c_stride + register * V::LANES;
+    let any = ending == Ending::Any;
     // SAFETY: by the kernel's contract the operands hold `row` and `register`.
     unsafe {
         let mut value = sum;
-        if tile.accumulate {
+        if any && tile.accumulate {
             value = value.add(V::load(tile.c.add(at)));
         }
-        if !tile.bias.is_null() {
-            value = value.add(V::load(tile.bias.add(register * V::LANES)));
-            if !tile.residual.is_null() {
-                value = value.add(V::load(tile.residual.add(at)));
-            }
-            if tile.relu {
-                // In this order a NaN stays one.
-                value = V::splat(0.0).max(value);
-            }
+        if ending == Ending::Residual || (any && !tile.residual.is_null()) {
+            value = value.add(V::load(tile.residual.add(at)));
+        }
+        if ending != Ending::Bare && (!any || tile.relu) {
+            // In this order a NaN stays one.
+            value = V::splat(0.0).max(value);
         }
         value.store(tile.c.add(at));
     }
@@ -80,7 +102,11 @@ pub(super) unsafe fn finish<V: Vector>(tile: &Tile, row: usize, register: usize,
 pub(super) unsafe fn gemm<V: Vector, const MR: usize, const NV: usize>(tile: &Tile) {
     // SAFETY: by this function's contract every address computed below lies in the operands.
     unsafe {
-        let mut sum = [[V::splat(0.0); NV]; MR];
+        let zero = V::splat(0.0);
+        let bias: [V; NV] = std::array::from_fn(|j| {
+            if tile.bias.is_null() { zero } else { V::load(tile.bias.add(j * V::LANES)) }
+        });
+        let mut sum = [bias; MR];
         let mut b = tile.b;
         for segment in 0..tile.segments {
             let a = tile.a.add(segment * tile.segment_stride);
@@ -97,7 +123,7 @@ pub(super) unsafe fn gemm<V: Vector, const MR: usize, const NV: usize>(tile: &Ti
         }
         for (i, row) in sum.into_iter().enumerate() {
             for (j, s) in row.into_iter().enumerate() {
-                finish(tile, i, j, s);
+                finish(tile, Ending::Any, i, j, s);
             }
         }
     }
@@ -113,6 +139,11 @@ pub(super) struct Tiling {
 impl Tiling {
     pub(super) fn new(length: usize, height: usize) -> Tiling {
         Tiling { length, count: length.div_ceil(height) }
+    }
+
+    /// As [`new`](Self::new), in a multiple of `n_threads` tiles where there are that many: no thread then waits for another's last.
+    pub(super) fn even(length: usize, height: usize, n_threads: usize) -> Tiling {
+        Tiling { length, count: length.div_ceil(height).next_multiple_of(n_threads).min(length) }
     }
 
     /// The number of tiles.

@@ -13,7 +13,7 @@ pub(super) fn fetch<const PARTS: usize>(tile: &Tile) {
         for half in 0..PARTS {
             // SAFETY: hints, which touch no memory.
             unsafe {
-                if !tile.residual.is_null() {
+                if !tile.residual.is_null() && tile.residual != tile.fetch {
                     let line = tile.residual.wrapping_add(row * tile.c_stride + half * GROUP / 2);
                     _mm_prefetch::<_MM_HINT_T0>(line.cast());
                 }

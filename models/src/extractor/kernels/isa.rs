@@ -167,7 +167,7 @@ impl Drop for Entered {
 
 /// Compiles the kernels for one set; heights beyond `$tile` repeat the tallest and are never asked for.
 macro_rules! kernels {
-    ($module:ident, $vector:ident, $registers:literal, $tile:literal, $depth:literal, $cache:expr, $heights:expr, $(#[$feature:meta])?) => {
+    ($module:ident, $vector:ident, $registers:literal, $tile:literal, $depth:literal, $lines:literal, $cache:expr, $heights:expr, $(#[$feature:meta])?) => {
         mod $module {
             use super::*;
 
@@ -196,7 +196,7 @@ macro_rules! kernels {
                 unsafe { transform::output::<$vector>(output) }
             }
 
-            pub(super) const PRODUCT: Product = Product { tile: $tile, depth: $depth, multiply, pack, lines: 0, step: 1 };
+            pub(super) const PRODUCT: Product = Product { tile: $tile, depth: $depth, multiply, pack, lines: $lines, step: 1 };
 
             pub(super) static KERNELS: Kernels = Kernels {
                 panel: $registers * <$vector as Vector>::LANES,
@@ -218,21 +218,21 @@ macro_rules! plain {
     ($vector:ident, $registers:literal, $($height:literal)*) => { [$(gemm::<$vector, $height, $registers>),*] };
 }
 
-kernels!(portable, Portable, 1, 4, 512, 512 << 10, plain!(Portable, 1, 1 2 3 4 4 4 4 4 4 4 4 4 4 4),);
+kernels!(portable, Portable, 1, 4, 512, 0, 512 << 10, plain!(Portable, 1, 1 2 3 4 4 4 4 4 4 4 4 4 4 4),);
 #[cfg(target_arch = "x86_64")]
 kernels!(
-    avx2, Ymm, 2, 6, 512, 512 << 10,
+    avx2, Ymm, 2, 6, 512, 0, 512 << 10,
     [ymm_1, ymm_2, ymm_3, ymm_4, ymm_5, ymm_6, ymm_6, ymm_6, ymm_6, ymm_6, ymm_6, ymm_6, ymm_6, ymm_6],
     #[target_feature(enable = "avx2,fma")]
 );
 #[cfg(target_arch = "x86_64")]
 kernels!(
-    avx512, Zmm, 2, 14, 512, 2 << 20,
+    avx512, Zmm, 2, 14, 2304, 1, 2 << 20,
     [zmm_1, zmm_2, zmm_3, zmm_4, zmm_5, zmm_6, zmm_7, zmm_8, zmm_9, zmm_10, zmm_11, zmm_12, zmm_13, zmm_14],
     #[target_feature(enable = "avx512f,avx2,fma")]
 );
 #[cfg(target_arch = "aarch64")]
-kernels!(neon, Neon, 4, 6, 512, 512 << 10, plain!(Neon, 4, 1 2 3 4 5 6 6 6 6 6 6 6 6 6), #[target_feature(enable = "neon")]);
+kernels!(neon, Neon, 4, 6, 512, 0, 512 << 10, plain!(Neon, 4, 1 2 3 4 5 6 6 6 6 6 6 6 6 6), #[target_feature(enable = "neon")]);
 
 #[cfg(target_arch = "x86_64")]
 static AMX: Kernels = Kernels {

@@ -1,7 +1,7 @@
 //! One convolution alone, for benchmarks of its shape.
 
 use super::arena::Buffer;
-use super::convolution::GemmConvolution;
+use super::convolution::{Chain, GemmConvolution};
 use super::isa::{Isa, Kernels};
 use super::map::Map;
 use super::network::Convolution;
@@ -10,7 +10,7 @@ use super::winograd::Winograd;
 use crate::error::{Error, Result};
 
 enum Step {
-    Gemm(GemmConvolution),
+    Gemm(Chain),
     Winograd(Winograd),
 }
 
@@ -73,7 +73,8 @@ impl Layer {
             (Step::Winograd(step), needed)
         } else {
             let added = residual.then_some(added);
-            (Step::Gemm(GemmConvolution::new(convolution, kernels, input, output, added, true)), [0, 0])
+            let step = GemmConvolution::new(convolution, kernels, input, output, added, true);
+            (Step::Gemm(Chain::new(step)), [0, 0])
         };
         let scratch = Buffer::zeros(all.max(each * team.n_threads()));
         Ok(Layer { kernels, step, arena, scratch, scratch_stride: each, team })

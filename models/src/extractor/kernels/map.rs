@@ -33,9 +33,4 @@ impl Map {
     pub(super) fn at(&self, row: usize, column: usize) -> usize {
         self.offset + (row + self.border) * self.row_stride() + (column + self.border) * self.channels
     }
-
-    /// The same pixels as one long row, where nothing lies between its rows.
-    pub(super) fn flattened(&self) -> Option<Map> {
-        (self.border == 0).then(|| Map { rows: 1, columns: self.rows * self.columns, ..*self })
-    }
 }

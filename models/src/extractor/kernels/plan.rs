@@ -1,7 +1,7 @@
 //! A network compiled for one image shape: which kernel computes which map from which, and where the maps lie.
 
 use super::arena::Buffer;
-use super::convolution::GemmConvolution;
+use super::convolution::{Chain, GemmConvolution};
 use super::isa::{Isa, Kernels};
 use super::map::Map;
 use super::network::{Bottleneck, Convolution, Network};
@@ -25,7 +25,7 @@ pub struct PlanOptions {
 }
 
 enum Step {
-    Gemm(GemmConvolution),
+    Gemm(Chain),
     Winograd(Winograd),
     Tap(Tap),
 }
@@ -140,12 +140,18 @@ impl Plan {
 
     /// Multiply-adds that one image takes, as they are done: Winograd's are fewer than the definition's.
     pub fn products(&self) -> usize {
+        self.steps().iter().map(|(_, products)| products).sum()
+    }
+
+    /// What is computed one after the other: which layers, and their multiply-adds. Layers joined by `+` are computed together,
+    /// some pixels at a time.
+    pub fn steps(&self) -> Vec<(String, usize)> {
         let steps = self.steps.iter().map(|step| match step {
-            Step::Gemm(step) => step.products(),
-            Step::Winograd(step) => step.products(),
-            Step::Tap(_) => 0,
+            Step::Gemm(step) => (step.to_string(), step.products()),
+            Step::Winograd(step) => (step.to_string(), step.products()),
+            Step::Tap(_) => ("tap".to_owned(), 0),
         });
-        self.stem.products() + steps.sum::<usize>()
+        std::iter::once(("stem and pool".to_owned(), self.stem.products())).chain(steps).collect()
     }
 
     /// Computes the feature maps of one image into `outputs`, one a tap, each `[channels, rows, columns]` row-major.
@@ -158,7 +164,7 @@ impl Plan {
     pub fn run(&mut self, image: &ArrayView3<'_, f32>, outputs: &mut [&mut [f32]]) -> Result<()> {
         let ImageShape { channels, rows, columns } = self.image;
         check_image(image.dim(), (channels, rows, columns))?;
-        self.compute(Pixels::Planes(image.view()), outputs)
+        self.compute(Pixels::Planes(image.view()), outputs, &mut |_| ())
     }
 
     /// As [`run`](Self::run), from an image as it was decoded, without a copy of it; the same to the bit.
@@ -171,10 +177,31 @@ impl Plan {
     pub fn run_on_levels(&mut self, levels: &ArrayView3<'_, u8>, outputs: &mut [&mut [f32]]) -> Result<()> {
         let ImageShape { channels, rows, columns } = self.image;
         check_image(levels.dim(), (rows, columns, if levels.dim().2 == 1 { 1 } else { channels }))?;
-        self.compute(Pixels::Levels(levels.view()), outputs)
+        self.compute(Pixels::Levels(levels.view()), outputs, &mut |_| ())
     }
 
-    fn compute(&mut self, image: Pixels<'_>, outputs: &mut [&mut [f32]]) -> Result<()> {
+    /// As [`run`](Self::run), and calls `done` with the number of each of [`steps`](Self::steps) when it has ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run)'s.
+    pub fn run_observed(
+        &mut self,
+        image: &ArrayView3<'_, f32>,
+        outputs: &mut [&mut [f32]],
+        done: &mut dyn FnMut(usize),
+    ) -> Result<()> {
+        let ImageShape { channels, rows, columns } = self.image;
+        check_image(image.dim(), (channels, rows, columns))?;
+        self.compute(Pixels::Planes(image.view()), outputs, done)
+    }
+
+    fn compute(
+        &mut self,
+        image: Pixels<'_>,
+        outputs: &mut [&mut [f32]],
+        done: &mut dyn FnMut(usize),
+    ) -> Result<()> {
         let wanted: Vec<usize> = self.taps.iter().map(|shape| shape.iter().product()).collect();
         if !outputs.iter().map(|output| output.len()).eq(wanted.iter().copied()) {
             let found: Vec<usize> = outputs.iter().map(|output| output.len()).collect();
@@ -187,7 +214,8 @@ impl Plan {
         // SAFETY: every map was laid out in this arena for its step, none overlaps another that is live at the same time, the
         // scratch memory is as large as the greediest step asks for, and `&mut self` keeps everyone else out.
         unsafe { stem.run(kernels, team, image, arena, scratch) };
-        for step in steps {
+        done(0);
+        for (idx, step) in steps.iter().enumerate() {
             match step {
                 // SAFETY: as above.
                 Step::Gemm(step) => unsafe { step.run(kernels, team, arena) },
@@ -199,6 +227,7 @@ impl Plan {
                     unsafe { step.run(kernels, team, arena, output) }
                 }
             }
+            done(idx + 1);
         }
         Ok(())
     }
@@ -213,8 +242,8 @@ fn check_image(found: (usize, usize, usize), wanted: (usize, usize, usize)) -> R
 
 /// Places the maps in the arena.
 struct Layout {
-    /// The block's input and output in turn, and its shortcut.
-    maps: [Map; 3],
+    /// The blocks' inputs and outputs: a block with a shortcut writes into the other, one without adds to its input.
+    maps: [Map; 2],
     /// The two maps inside a block.
     inner: [usize; 2],
     /// Maps with a border: each size has its own place, so that the border is written by no other.
@@ -229,22 +258,29 @@ impl Layout {
         let (rows, columns) = Stem::output_size(&network.stem, image.rows, image.columns);
         let channels = kernels.words(network.stem.n_out());
         let first = Map { offset: 0, rows, columns, channels, border: 0 };
-        let (mut outer, mut inner, mut slack, mut map) = (first.length(), 0, first.beyond(), first);
+        let (mut outer, mut inner, mut slack, mut map) = ([first.length(), 0], [0; 2], first.beyond(), first);
+        let mut place = 0;
         for block in network.stages[..n_stages].iter().flatten() {
             let reduced = after(&block.reduce, map, kernels);
-            inner = inner.max(reduced.length()).max(after(&block.spatial, reduced, kernels).length());
-            map = after(&block.expand, after(&block.spatial, reduced, kernels), kernels);
-            outer = outer.max(map.length());
+            let spatial = after(&block.spatial, reduced, kernels);
+            // Where it has a border it lies elsewhere.
+            if Winograd::serves(&block.spatial, kernels, &reduced) {
+                inner[0] = inner[0].max(reduced.length());
+            }
+            inner[1] = inner[1].max(spatial.length());
+            map = after(&block.expand, spatial, kernels);
+            place ^= usize::from(block.shortcut.is_some());
+            outer[place] = outer[place].max(map.length());
             slack = slack.max(map.beyond()).max(reduced.beyond());
         }
         // An odd number of cache lines between the maps: a power of two would make them compete for the same lines.
-        let [outer, inner] = [outer, inner].map(|length| length.next_multiple_of(1024) + 144);
-        let maps = [0, 1, 2].map(|idx| Map { offset: idx * outer, ..first });
+        let [first_outer, outer, first_inner, inner] =
+            [outer[0], outer[1], inner[0], inner[1]].map(|length| length.next_multiple_of(1024) + 144);
         Layout {
-            maps,
-            inner: [3 * outer, 3 * outer + inner],
+            maps: [0, first_outer].map(|offset| Map { offset, ..first }),
+            inner: [first_outer + outer, first_outer + outer + first_inner],
             bordered: Vec::new(),
-            length: 3 * outer + 2 * inner,
+            length: first_outer + outer + first_inner + inner,
             slack,
         }
     }
@@ -257,27 +293,34 @@ impl Layout {
             reduced = self.with_border(reduced);
         }
         let spatial = Map { offset: self.inner[1], ..after(&block.spatial, reduced, kernels) };
-        let other = self.maps.iter().position(|m| m.offset == input.offset).map_or(0, |idx| 1 - idx);
-        let output = Map { offset: self.maps[other].offset, ..after(&block.expand, spatial, kernels) };
-        steps.push(Step::Gemm(GemmConvolution::new(&block.reduce, kernels, input, reduced, None, true)));
+        let reduce = GemmConvolution::new(&block.reduce, kernels, input, reduced, None, true);
+        // The block before is followed by what needs its pixels one by one; a tap in between only reads.
+        let before = steps.iter_mut().rev().find(|step| !matches!(step, Step::Tap(_)));
+        let reduce = match before {
+            Some(Step::Gemm(chain)) if block.reduce.stride == 1 => chain.append(kernels, reduce),
+            _ => Some(reduce),
+        };
+        steps.extend(reduce.map(|reduce| Step::Gemm(Chain::new(reduce))));
         steps.push(if winograd {
             Step::Winograd(Winograd::new(&block.spatial, kernels, reduced, spatial, true))
         } else {
-            Step::Gemm(GemmConvolution::new(&block.spatial, kernels, reduced, spatial, None, true))
+            let spatial = GemmConvolution::new(&block.spatial, kernels, reduced, spatial, None, true);
+            Step::Gemm(Chain::new(spatial))
         });
-        let residual = block.shortcut.as_ref().map_or(input, |shortcut| {
-            let map = Map { offset: self.maps[2].offset, ..output };
-            steps.push(Step::Gemm(GemmConvolution::new(shortcut, kernels, input, map, None, false)));
-            map
-        });
-        steps.push(Step::Gemm(GemmConvolution::new(
-            &block.expand,
-            kernels,
-            spatial,
-            output,
-            Some(residual),
-            true,
-        )));
+        let mut output = Map { offset: input.offset, ..after(&block.expand, spatial, kernels) };
+        let mut shortcut = None;
+        if let Some(convolution) = &block.shortcut {
+            let other = usize::from(input.offset == self.maps[0].offset);
+            output.offset = self.maps[other].offset;
+            let part = GemmConvolution::new(convolution, kernels, input, output, None, false);
+            shortcut = Some(Chain::new(part));
+        }
+        let expand = GemmConvolution::new(&block.expand, kernels, spatial, output, Some(output), true);
+        let expand = match &mut shortcut {
+            Some(chain) => chain.append(kernels, expand),
+            None => Some(expand),
+        };
+        steps.extend(shortcut.into_iter().chain(expand.map(Chain::new)).map(Step::Gemm));
         output
     }
 

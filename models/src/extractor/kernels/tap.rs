@@ -8,10 +8,12 @@ use super::team::Team;
 
 /// Pixels done together: what is written of a channel at once is a cache line.
 const PIXELS: usize = 16;
-/// Pixels of a task: few enough for all their channels to stay in the cache.
-const TASK_PIXELS: usize = 8 * PIXELS;
+/// Pixels of a task, which hands out one panel's channels of them.
+const TASK_PIXELS: usize = 32 * PIXELS;
 /// The widest panel of any instruction set.
 const MAX_PANEL: usize = 32;
+/// What every panel is a multiple of.
+const CHUNK: usize = 8;
 
 /// A map to hand out.
 #[derive(Debug)]
@@ -42,33 +44,39 @@ impl Tap {
         let pixels = self.map.rows * self.map.columns;
         let output = Address(output.as_mut_ptr());
         let output = &output;
-        let tasks = Tiling::new(pixels, TASK_PIXELS);
-        team.run(tasks.count(), &|task, _| {
-            let (start, n) = tasks.tile(task);
-            for first in (0..self.n_channels).step_by(kernels.panel) {
-                let channels = kernels.panel.min(self.n_channels - first);
-                for pixel in (start..start + n).step_by(PIXELS) {
-                    let n = PIXELS.min(start + n - pixel);
-                    let mut block = [[0f32; PIXELS]; MAX_PANEL];
-                    for at in 0..n {
-                        let held = first / kernels.panel * kernels.held;
-                        let from = arena.at(self.map.offset + (pixel + at) * self.map.channels + held);
-                        let mut values = [0f32; MAX_PANEL];
-                        // SAFETY: the map holds a multiple of the panel, and `values` at least a panel.
-                        unsafe {
-                            match kernels.decode {
-                                Some(decode) => decode(from, values.as_mut_ptr()),
-                                None => values.as_mut_ptr().copy_from_nonoverlapping(from, kernels.panel),
+        let parts = Tiling::new(pixels, TASK_PIXELS);
+        let panels = self.n_channels.div_ceil(kernels.panel);
+        // Few channels at a time: each is a stream of its own to memory.
+        team.run(panels * parts.count(), &|task, _| {
+            let (first, held) = (task / parts.count() * kernels.panel, task / parts.count() * kernels.held);
+            let channels = kernels.panel.min(self.n_channels - first);
+            let (start, n) = parts.tile(task % parts.count());
+            for pixel in (start..start + n).step_by(PIXELS) {
+                let n = PIXELS.min(start + n - pixel);
+                let mut values = [[0f32; MAX_PANEL]; PIXELS];
+                for (at, values) in values.iter_mut().enumerate().take(n) {
+                    let from = arena.at(self.map.offset + (pixel + at) * self.map.channels + held);
+                    // SAFETY: the map holds a multiple of the panel, which is one of [`CHUNK`], and `values` at least a panel.
+                    unsafe {
+                        match kernels.decode {
+                            Some(decode) => decode(from, values.as_mut_ptr()),
+                            None => {
+                                for at in (0..kernels.panel).step_by(CHUNK) {
+                                    let chunk = from.add(at).cast::<[f32; CHUNK]>().read_unaligned();
+                                    values[at..at + CHUNK].copy_from_slice(&chunk);
+                                }
                             }
                         }
-                        for (line, value) in block.iter_mut().zip(values) {
-                            line[at] = value;
-                        }
                     }
-                    for (channel, line) in block.iter().enumerate().take(channels) {
-                        // SAFETY: `first + channel < n_channels`, and each task has its own pixels of the output.
-                        unsafe {
-                            let to = output.0.add((first + channel) * pixels + pixel);
+                }
+                for channel in 0..channels {
+                    let line = values.map(|pixel| pixel[channel]);
+                    // SAFETY: `first + channel < n_channels`, and each task has its own channels and pixels of the output.
+                    unsafe {
+                        let to = output.0.add((first + channel) * pixels + pixel);
+                        if n == PIXELS {
+                            to.cast::<[f32; PIXELS]>().write_unaligned(line);
+                        } else {
                             to.copy_from_nonoverlapping(line.as_ptr(), n);
                         }
                     }

@@ -1,7 +1,7 @@
 //! The kernels against the definition of a convolution in float64, for every instruction set of this machine.
 
 use super::arena::Buffer;
-use super::convolution::GemmConvolution;
+use super::convolution::{Chain, GemmConvolution};
 use super::isa::{Isa, Kernels};
 use super::map::Map;
 use super::max_pool::Row;
@@ -177,8 +177,9 @@ fn check_convolution(
         place(kernels, &arena, &from, &input);
         place(kernels, &arena, &shortcut, &added);
         let mut team = Team::new(2).unwrap();
-        let layer =
+        let part =
             GemmConvolution::new(&convolution, kernels, from, to, residual.then_some(shortcut), residual);
+        let layer = Chain::new(part);
         // SAFETY: the maps were laid out in this arena above.
         unsafe { layer.run(kernels, &mut team, &arena) };
         let found = error(&take(kernels, &arena, &to, n_out), &wanted);
@@ -328,6 +329,21 @@ fn any_number_of_threads_gives_the_same_bits() {
         assert_eq!(one, run(&network, &image, isa, 2, &[1, 3]));
         assert_eq!(one, run(&network, &image, isa, 64, &[1, 3]));
     }
+}
+
+#[test]
+fn an_observed_run_tells_of_every_step_in_order_and_gives_the_same_bits() {
+    let network = random_network(3, 16, &[2, 1], 7, false);
+    let image = random_image(5, 65, 37);
+    let wanted = run(&network, &image, Isa::best(), 1, &[2]);
+    let shape = ImageShape { channels: 3, rows: 65, columns: 37 };
+    let options = PlanOptions { taps: vec![2], n_threads: 1, isa: Isa::best() };
+    let mut plan = Plan::compile(&network, shape, &options).unwrap();
+    let (mut found, mut seen) = (vec![f32::NAN; wanted[0].len()], Vec::new());
+    plan.run_observed(&image.view(), &mut [&mut found], &mut |idx| seen.push(idx)).unwrap();
+    assert_eq!(seen, (0..plan.steps().len()).collect::<Vec<_>>());
+    assert_eq!(wanted[0].to_vec(), found);
+    assert_eq!(plan.products(), plan.steps().iter().map(|(_, products)| products).sum::<usize>());
 }
 
 #[test]

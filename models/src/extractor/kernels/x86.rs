@@ -3,17 +3,16 @@
 //! The compiler leaves the sums of tall tiles in memory and the addresses of their rows on the stack; both double the loads. Here
 //! the sums are registers, and three anchors with multiples of the stride address all rows.
 
-use super::gemm::{Tile, finish};
-use super::vector::{Ymm, Zmm};
+use super::gemm::{Ending, Tile, finish};
+use super::vector::{Vector, Ymm, Zmm};
 use std::arch::asm;
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch, _mm256_setzero_ps, _mm512_setzero_ps};
 
-/// One step of the sum for all rows: `$at` displaces the activations, `$first` and `$second` the panel.
+/// One step of the sum for all rows: `$ahead` fetches for later, `$at` displaces the activations, `$first` and `$second` the panel.
 macro_rules! step {
-    ($low:literal $high:literal $value:literal, $at:literal $first:literal $second:literal; $(($row:tt $address:tt $x:tt $a:tt $y:tt $b:tt))*) => {
+    ($low:literal $high:literal $value:literal, $ahead:literal $at:literal $first:literal $second:literal; $(($row:tt $address:tt $x:tt $a:tt $y:tt $b:tt))*) => {
         concat!(
-            "prefetcht1 [{f}]\n",
-            "add {f}, {g}\n",
+            $ahead,
             "vmovups ", $low, ", [{b}+", $first, "]\n",
             "vmovups ", $high, ", [{b}+", $second, "]\n",
             $(
@@ -25,21 +24,12 @@ macro_rules! step {
     };
 }
 
-/// Asks for the lines of row `row` of what is fetched and of the residual, while the sum is done; a register has `BYTES`.
+/// Asks for the lines of a panel's width at `line`, to be there when the sum is done; a register has `BYTES`.
 #[inline(always)]
-fn fetch<const BYTES: usize>(tile: &Tile, row: usize) {
+fn fetch<const BYTES: usize>(line: *const f32) {
     for offset in (0..2 * BYTES).step_by(64) {
         // SAFETY: a hint, which touches no memory.
-        unsafe {
-            if !tile.residual.is_null() {
-                let line = tile.residual.wrapping_add(row * tile.c_stride).wrapping_byte_add(offset);
-                _mm_prefetch::<_MM_HINT_T0>(line.cast());
-            }
-            if !tile.fetch.is_null() {
-                let line = tile.fetch.wrapping_add(row * tile.fetch_stride).wrapping_byte_add(offset);
-                _mm_prefetch::<_MM_HINT_T0>(line.cast());
-            }
-        }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.wrapping_byte_add(offset).cast()) };
     }
 }
 
@@ -56,8 +46,22 @@ macro_rules! kernel {
         pub(super) unsafe fn $name(tile: &Tile) {
             let stride = tile.a_stride * size_of::<f32>();
             let (mut b, mut ahead) = (tile.b, tile.ahead);
-            $(fetch::<{ size_of::<$vector>() }>(tile, $row);)*
-            $(let (mut $x, mut $y) = ($zero(), $zero());)*
+            const BYTES: usize = size_of::<$vector>();
+            if !tile.residual.is_null() && tile.residual != tile.fetch {
+                $(fetch::<BYTES>(tile.residual.wrapping_add($row * tile.c_stride));)*
+            }
+            if !tile.fetch.is_null() {
+                $(fetch::<BYTES>(tile.fetch.wrapping_add($row * tile.fetch_stride));)*
+            }
+            let (mut low, mut high) = ($zero(), $zero());
+            if !tile.bias.is_null() {
+                // SAFETY: a panel's width of biases is there by the caller's promise.
+                unsafe {
+                    low = $vector::load(tile.bias).0;
+                    high = $vector::load(tile.bias.add($vector::LANES)).0;
+                }
+            }
+            $(let (mut $x, mut $y) = (low, high);)*
             for segment in 0..tile.segments {
                 let a = tile.a.wrapping_add(segment * tile.segment_stride);
                 // SAFETY: reads `depth` values of each row's stretch and `depth` rows of the panel, which are there by the
@@ -67,7 +71,7 @@ macro_rules! kernel {
                         "// {s} {t}: low tiles need neither",
                         "test {k}, 1",
                         "jz 2f",
-                        step!($low $high $value, "0" "0" $b1; $(($row $address $x $a $y $b))*),
+                        step!($low $high $value, "prefetcht1 [{f}]\nadd {f}, {g}\n" "0" "0" $b1; $(($row $address $x $a $y $b))*),
                         "add {p}, 4",
                         "add {q}, 4",
                         "add {r}, 4",
@@ -77,8 +81,8 @@ macro_rules! kernel {
                         "jz 4f",
                         ".p2align 5",
                         "3:",
-                        step!($low $high $value, "0" "0" $b1; $(($row $address $x $a $y $b))*),
-                        step!($low $high $value, "4" $b2 $b3; $(($row $address $x $a $y $b))*),
+                        step!($low $high $value, "prefetcht1 [{f}]\n" "0" "0" $b1; $(($row $address $x $a $y $b))*),
+                        step!($low $high $value, "prefetcht1 [{f}+{g}]\nlea {f}, [{f}+2*{g}]\n" "4" $b2 $b3; $(($row $address $x $a $y $b))*),
                         "add {p}, 8",
                         "add {q}, 8",
                         "add {r}, 8",
@@ -104,10 +108,33 @@ macro_rules! kernel {
             let _ = (b, ahead);
             // SAFETY: the rows listed are the tile's, by the caller's promise.
             unsafe {
-                $(
-                    finish(tile, $row, 0, $vector($x));
-                    finish(tile, $row, 1, $vector($y));
-                )*
+                // Asked once a tile, not once a register.
+                match Ending::of(tile) {
+                    Ending::Bare => {
+                        $(
+                            finish(tile, Ending::Bare, $row, 0, $vector($x));
+                            finish(tile, Ending::Bare, $row, 1, $vector($y));
+                        )*
+                    }
+                    Ending::Relu => {
+                        $(
+                            finish(tile, Ending::Relu, $row, 0, $vector($x));
+                            finish(tile, Ending::Relu, $row, 1, $vector($y));
+                        )*
+                    }
+                    Ending::Residual => {
+                        $(
+                            finish(tile, Ending::Residual, $row, 0, $vector($x));
+                            finish(tile, Ending::Residual, $row, 1, $vector($y));
+                        )*
+                    }
+                    Ending::Any => {
+                        $(
+                            finish(tile, Ending::Any, $row, 0, $vector($x));
+                            finish(tile, Ending::Any, $row, 1, $vector($y));
+                        )*
+                    }
+                }
             }
         }
     };

@@ -3,6 +3,7 @@
 pub(super) mod transform;
 
 use super::arena::Buffer;
+use super::convolution::ahead;
 use super::gemm::{Tile, Tiling};
 use super::isa::{Kernels, Transforms};
 use super::map::Map;
@@ -21,9 +22,6 @@ const LEAST_BLOCK: usize = 256 << 10;
 
 /// Bytes of weights beyond which they pass by once for all tiles.
 const MANY_WEIGHTS: usize = 4 << 20;
-
-/// Bytes of a cache line.
-const LINE: usize = 64;
 
 /// How the work is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +59,13 @@ struct Planes {
 
 // SAFETY: addresses alone; the tasks that use them write different parts.
 unsafe impl Sync for Planes {}
+
+impl std::fmt::Display for Winograd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Map { rows, columns, channels, .. } = self.output;
+        write!(f, "3x3/1 {}->{channels} to {rows}x{columns} by Winograd", self.input.channels)
+    }
+}
 
 impl Winograd {
     /// True where the method takes less time than the direct way: it saves multiplications, but its weights are four times as
@@ -216,11 +221,14 @@ impl Winograd {
                     // SAFETY: tasks write different tiles.
                     unsafe { self.transform_input(arena, planes, 0, first..first + n) }
                 });
-                team.run(POINTS * n_panels, &|task, _| {
-                    let (point, panel) = (task / n_panels, task % n_panels);
-                    // SAFETY: tasks write different planes or panels.
-                    unsafe {
-                        self.multiply(kernels, planes, point, panel, panel * kernels.panel, std::ptr::null())
+                // A task has many panels, since each fetches the weights of the next.
+                let panels = Tiling::new(n_panels, n_panels.div_ceil(team.n_threads().div_ceil(4)));
+                team.run(POINTS * panels.count(), &|task, _| {
+                    let (point, (first, n)) = (task / panels.count(), panels.tile(task % panels.count()));
+                    for panel in first..first + n {
+                        let channel = panel * kernels.panel;
+                        // SAFETY: tasks write different planes or panels.
+                        unsafe { self.multiply(kernels, planes, point, panel, channel, std::ptr::null()) };
                     }
                 });
                 team.run(some.count(), &|task, _| {
@@ -276,13 +284,13 @@ impl Winograd {
         let (depth, fetch_stride) = (self.input.channels, TILE * self.output.channels);
         let weights = self.weights.at((point * self.output.channels + panel * kernels.panel) * depth);
         let tiling = Tiling::new(planes.tiles, kernels.product.tile);
-        // The panel multiplied next (beyond the last, its own end): its lines, or every other where one tile must fetch them all.
-        let per_tile = if tiling.count() == 1 { 2 * LINE } else { LINE };
         for idx in 0..tiling.count() {
             let (first, n) = tiling.tile(idx);
-            let fetched = idx * depth * per_tile / size_of::<f32>();
-            let ahead = weights.wrapping_add(depth * kernels.panel + fetched).cast_const();
-            let ahead_stride = if fetched < depth * kernels.panel { per_tile } else { 0 };
+            // The panel multiplied next; beyond the last, what lies there.
+            let next = weights.wrapping_add(depth * kernels.panel);
+            let bytes = depth * kernels.panel * size_of::<f32>();
+            let steps = depth / kernels.product.step;
+            let (ahead, ahead_stride) = ahead(&kernels.product, next, bytes, steps, (idx, tiling.count()));
             // SAFETY: `n` rows from `first` on lie in the planes.
             unsafe {
                 (kernels.product.multiply)(&Tile {
