@@ -8,14 +8,15 @@
 mod wide;
 
 use anomalyd_models::Fit;
-use anomalyd_models::detector::{IsolationForestParams, SamplePool};
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use std::cell::{OnceCell, RefCell};
+use anomalyd_models::detector::{IncrementalForest, IsolationForestParams, SamplePool};
+use criterion::{Criterion, criterion_group, criterion_main};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::hint::black_box;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wide::{N_FEATURES, rows_of, wide_rows};
 
-/// How the time of a fit, of one image judged by a new forest, and of appending one grows with rows and columns.
+/// How the time of a fit, of one image judged by a new forest, of one that comes into a kept forest or goes from it, and of appending
+/// one to the pool grows with rows and columns.
 fn growth(criterion: &mut Criterion) {
     let params = IsolationForestParams { n_trees: 125, ..Default::default() };
     let mut group = criterion.benchmark_group("pool");
@@ -36,7 +37,7 @@ fn growth(criterion: &mut Criterion) {
                 let rows = rows_of(n_rows + 1, n_features);
                 let mut pool = SamplePool::<f32>::with_capacity(n_features, n_rows).unwrap();
                 rows[..n_rows].iter().for_each(|row| pool.push(row).unwrap());
-                (RefCell::new(pool), rows[n_rows].clone())
+                (RefCell::new(pool), RefCell::new(rows[n_rows].clone()))
             };
             group.bench_function(format!("fit/{name}"), |bencher| {
                 let (pool, _) = made.get_or_init(make);
@@ -47,23 +48,49 @@ fn growth(criterion: &mut Criterion) {
                 let mut seed = 0;
                 bencher.iter(|| {
                     seed += 1;
-                    params.score_against_pool(&pool.borrow(), black_box(row), seed).unwrap()
+                    params.score_against_pool(&pool.borrow(), black_box(&row.borrow()), seed).unwrap()
                 })
             });
-            let mut n = 0;
+            // The row that went before comes for one that goes: equal or similar ones would be looked for.
+            let slide = |pool: &mut SamplePool, spare: &mut Vec<f32>| {
+                let mut oldest = vec![0.0; n_features];
+                pool.copy_row(0, &mut oldest);
+                let start = Instant::now();
+                pool.pop_front();
+                pool.push(spare).unwrap();
+                let elapsed = start.elapsed();
+                *spare = oldest;
+                elapsed
+            };
+            let kept = OnceCell::new();
+            let keep =
+                |pool: &SamplePool| RefCell::new(IncrementalForest::fit_pool(&params, pool, 1).unwrap());
+            let seed = Cell::new(0u64);
+            let slide_kept = |pool: &mut SamplePool, forest: &mut IncrementalForest, spare: &mut Vec<f32>| {
+                seed.set(seed.get() + 1);
+                let start = Instant::now();
+                forest.remove(pool, 0, seed.get()).unwrap();
+                let removal = start.elapsed();
+                slide(pool, spare);
+                let start = Instant::now();
+                forest.insert(pool, n_rows - 1, !seed.get()).unwrap();
+                [removal, start.elapsed()]
+            };
+            for (which, what) in ["remove the oldest row from", "insert a row into"].into_iter().enumerate() {
+                group.bench_function(format!("{what} a kept forest/{name}"), |bencher| {
+                    let (pool, spare) = made.get_or_init(make);
+                    let forest = kept.get_or_init(|| keep(&pool.borrow()));
+                    let (mut pool, mut spare, mut forest) =
+                        (pool.borrow_mut(), spare.borrow_mut(), forest.borrow_mut());
+                    bencher.iter_custom(|n_times| {
+                        (0..n_times).map(|_| slide_kept(&mut pool, &mut forest, &mut spare)[which]).sum()
+                    })
+                });
+            }
             group.bench_function(format!("append and forget/{name}"), |bencher| {
-                let (pool, row) = made.get_or_init(make);
-                let mut pool = pool.borrow_mut();
-                // Like no other: an equal one would be looked for.
-                let next = || {
-                    n += 1;
-                    row.iter().map(|value| value * (1.0 + 1e-5 * n as f32)).collect::<Vec<f32>>()
-                };
-                let append = |row: Vec<f32>| {
-                    pool.pop_front();
-                    pool.push(&row).unwrap();
-                };
-                bencher.iter_batched(next, append, BatchSize::PerIteration)
+                let (pool, spare) = made.get_or_init(make);
+                let (mut pool, mut spare) = (pool.borrow_mut(), spare.borrow_mut());
+                bencher.iter_custom(|n_times| (0..n_times).map(|_| slide(&mut pool, &mut spare)).sum())
             });
         }
     }

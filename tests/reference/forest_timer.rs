@@ -7,7 +7,8 @@
 //!
 //! A line says what to time: a fit by `rows`, `columns`, from a `pool` or a `pool_bf16` (in f32 and half the memory); to
 //! `append` a row to the pool after its oldest was forgotten, like no other or `append_equal` to one of the pool; to score a row `against` the pool, along its paths alone; to `score` a
-//! row by a fitted forest, or a `finite` one (known to be so) that lies in no cache; to bring a row that was just written to `scale`, and then score it.
+//! row by a fitted forest, or a `finite` one (known to be so) that lies in no cache; to bring a row that was just written to `scale`, and then score it;
+//! and of a forest that is kept while rows come and go, to `insert` a row, to `remove` the oldest, or to score a finite row by it (`kept`).
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 #[path = "samples/wide.rs"]
@@ -15,7 +16,7 @@
 mod wide;
 
 use anomalyd_models::Fit;
-use anomalyd_models::detector::{IsolationForestParams, SamplePool};
+use anomalyd_models::detector::{IncrementalForest, IsolationForestParams, SamplePool};
 use anomalyd_models::transform::ScalerFit;
 use half::bf16;
 use ndarray::Array2;
@@ -42,6 +43,7 @@ fn main() {
     let mut fit = ScalerFit::new();
     rows[..2].iter().for_each(|row| fit.add(row).unwrap());
     let scaler = fit.finish().unwrap();
+    let mut kept: Option<IncrementalForest> = None;
     println!("ready");
     for (seed, line) in std::io::stdin().lines().enumerate() {
         let line = line.unwrap();
@@ -51,7 +53,9 @@ fn main() {
                 column.iter_mut().zip(row).for_each(|(out, &value)| *out = value);
             }
         }
-        if matches!(line.as_str(), "pool" | "against" | "append" | "append_equal") && pool.n_rows() == 0 {
+        let is_kept = matches!(line.as_str(), "insert" | "remove" | "kept");
+        let is_of_pool = matches!(line.as_str(), "pool" | "against" | "append" | "append_equal");
+        if (is_kept || is_of_pool) && pool.n_rows() == 0 {
             rows.iter().for_each(|row| pool.push(row).unwrap());
         }
         if line == "pool_bf16" && halves.n_rows() == 0 {
@@ -67,6 +71,17 @@ fn main() {
             pool.copy_row(N_ALIKE + seed % (n_rows - 2 * N_ALIKE), &mut next);
             pool.pop_front();
         }
+        if is_kept && kept.is_none() {
+            kept = Some(IncrementalForest::fit_pool(&params, &pool, 1).unwrap());
+        }
+        if line == "insert" {
+            kept.as_mut().unwrap().remove(&pool, 0, !(seed as u64)).unwrap();
+            pool.pop_front();
+            pool.push(&next).unwrap();
+        }
+        if line.starts_with("append") {
+            kept = None;
+        }
         let start = Instant::now();
         match line.as_str() {
             "rows" => drop(black_box(params.fit_rows(&rows, seed as u64).unwrap())),
@@ -77,6 +92,9 @@ fn main() {
             "against" => {
                 black_box(params.score_against_pool(&pool, rows[seed % n_rows], seed as u64).unwrap());
             }
+            "insert" => kept.as_mut().unwrap().insert(&pool, n_rows - 1, seed as u64).unwrap(),
+            "remove" => kept.as_mut().unwrap().remove(&pool, 0, seed as u64).unwrap(),
+            "kept" => drop(black_box(kept.as_mut().unwrap().score_finite(rows[seed % n_rows]))),
             "finite" => drop(black_box(forest.score_finite(rows[seed % n_rows]))),
             "scale" => {
                 assert!(scaler.scale_row(&mut next).unwrap());
@@ -86,6 +104,9 @@ fn main() {
             other => panic!("{other}"),
         }
         println!("{}", start.elapsed().as_secs_f64() * 1e3);
+        if line == "remove" {
+            kept.as_mut().unwrap().insert(&pool, 0, !(seed as u64)).unwrap();
+        }
     }
 }
 

@@ -6,6 +6,7 @@ pub mod one_class_svm;
 
 pub use fitted::{DetectorParams, FittedDetector};
 pub use isolation_forest::{
-    ExtendedForest, ExtendedForestParams, IsolationForest, IsolationForestParams, SamplePool, Stored,
+    ExtendedForest, ExtendedForestParams, IncrementalForest, IsolationForest, IsolationForestParams,
+    SamplePool, Stored,
 };
 pub use one_class_svm::{OneClassSvm, OneClassSvmParams};

@@ -1,6 +1,7 @@
-//! The paper's rule: a new isolation forest for every image, on all images believed normal before it; of each tree only the path is
-//! grown that the image takes.
+//! The paper's rule: every image is judged by an isolation forest on all images believed normal before it. The forest is kept from image to
+//! image, with the same distribution as a new one; or it is a new one, and of each tree only the path is grown that the image takes.
 
+use super::kept_forest::{KeptForest, Sample};
 use super::params::ForestRuleParams;
 use super::pool::Pool;
 use super::record::Record;
@@ -30,6 +31,8 @@ struct Held {
     rows: SamplePool,
     /// Of the states.
     ids: VecDeque<u64>,
+    /// On the rows that are not ignored, if forests are kept and there are enough.
+    forest: Option<KeptForest>,
 }
 
 /// The rule with its parameters.
@@ -46,6 +49,14 @@ pub(super) struct ForestRule {
 impl ForestRule {
     pub(super) fn new(params: ForestRuleParams, seed: u64, source: Arc<dyn ExtractorSource>) -> Self {
         Self { params, seed, source, extractor: None, held: None }
+    }
+
+    /// Whether the forest on so many images is one that is kept; one whose trees see a part of the rows each is not.
+    fn is_kept(&self, n_images: usize) -> bool {
+        let forest = &self.params.forest;
+        self.params.incremental
+            && n_images >= 2
+            && forest.sample_size.is_none_or(|size| size >= self.params.max_images)
     }
 
     /// The rows of the pool that are too old for the forest. They change an eighth of all at a time, as what is known of rows that are
@@ -94,9 +105,14 @@ impl Rule for ForestRule {
     fn judge(&self, pool: &Pool<Features>, step: i64, row: Row, _rate: f64) -> Result<Opinion<Features>> {
         let mut verdict = Verdict::unknown();
         if let Some(held) = self.held.as_ref().filter(|_| pool.size() >= self.params.warm_up) {
-            // By step, not by a count of images: a replay after a rewind then grows the same forest.
-            let seed = Rng::derived(self.seed, step as u64).next_u64();
-            let score = self.params.forest.score_against_pool(&held.rows, &row, seed)?;
+            let score = match &held.forest {
+                Some(forest) => forest.score(&row),
+                None => {
+                    // By step, not by a count of images: a replay after a rewind then grows the same forest.
+                    let seed = Rng::derived(self.seed, step as u64).next_u64();
+                    self.params.forest.score_against_pool(&held.rows, &row, seed)?
+                }
+            };
             verdict = Verdict::by_threshold(f64::from(score), self.params.threshold);
         }
         Ok(Opinion { verdict, ..Opinion::unknown(Features(Some(row))) })
@@ -105,7 +121,7 @@ impl Rule for ForestRule {
     fn follow(&mut self, pool: &mut Pool<Features>) -> Result<()> {
         let n_ignored = self.n_ignored(pool);
         let oldest = pool.entries().next().map(|entry| entry.id);
-        if let Some(Held { rows, ids }) = self.held.as_deref_mut() {
+        if let Some(Held { rows, ids, .. }) = self.held.as_deref_mut() {
             while ids.front().is_some_and(|&id| oldest.is_none_or(|oldest| id < oldest)) {
                 rows.pop_front();
                 ids.pop_front();
@@ -120,15 +136,25 @@ impl Rule for ForestRule {
             let held = match self.held.take().filter(|held| held.rows.n_rows() > 0) {
                 Some(held) => held,
                 // The first row may be of another length than those of images forgotten.
-                None => Box::new(Held { rows: SamplePool::new(row.len())?, ids: VecDeque::new() }),
+                None => {
+                    let rows = SamplePool::new(row.len())?;
+                    Box::new(Held { rows, ids: VecDeque::new(), forest: None })
+                }
             };
-            let Held { rows, ids } = &mut **self.held.insert(held);
+            let Held { rows, ids, .. } = &mut **self.held.insert(held);
             rows.push(&row)?;
             ids.push_back(entry.id);
         }
-        if let Some(held) = &mut self.held {
-            held.rows.ignore(n_ignored);
+        let Some(mut held) = self.held.take() else { return Ok(()) };
+        held.rows.ignore(n_ignored);
+        let before = held.forest.take();
+        let samples: Vec<Sample> =
+            pool.entries().skip(n_ignored).map(|entry| Sample { id: entry.id, step: entry.step }).collect();
+        if self.is_kept(samples.len()) {
+            let forest = &self.params.forest;
+            held.forest = Some(KeptForest::follow(before, forest, &held.rows, &samples, self.seed)?);
         }
+        self.held = Some(held);
         Ok(())
     }
 
@@ -139,7 +165,7 @@ impl Rule for ForestRule {
     fn store(&self, id: u64, state: &Features, record: &mut Record) {
         match (&state.0, self.held.as_deref()) {
             (Some(row), _) => record.put_flat("features", row),
-            (None, Some(Held { rows, ids })) => {
+            (None, Some(Held { rows, ids, .. })) => {
                 let row_idx =
                     ids.binary_search(&id).expect("the features of a state are held; this is a bug");
                 let mut row = vec![0.0f32; rows.n_features()];

@@ -12,6 +12,7 @@ mod forest_evidence;
 mod forest_rule;
 mod heat_map;
 mod history;
+mod kept_forest;
 mod known;
 mod manifest;
 mod one_step_ahead;

@@ -18,7 +18,7 @@ pub enum OnlineMethod {
     /// Comparison with the images just before, judged by the run's own past.
     #[default]
     OneStepAhead,
-    /// The paper's rule: a new isolation forest for every image, on all earlier ones. It takes a run's drift for anomalies: on
+    /// The paper's rule: every image is judged by an isolation forest on all earlier ones. It takes a run's drift for anomalies: on
     /// surrogate runs it raises false alarms on a tenth to a half of normal images with ResNet-50's features and on nearly
     /// all with HOG's.
     Forest,
@@ -124,6 +124,10 @@ pub struct ForestRuleParams {
     /// The forest; by default 500 trees, each on all images: the paper has 125, whose scores differ between seeds by twice as much. A table that
     /// sets other fields sets `n_trees` too, else it is the forest's own default.
     pub forest: IsolationForestParams,
+    /// Whether the forest is kept, and each accepted image inserted into it: at any time it is distributed as a new one, for a cost that grows as
+    /// the logarithm of the images. If not, each image has a new forest, as in the paper, at a cost that grows as the images do; and so it has
+    /// where `sample_size` is less than `max_images`.
+    pub incremental: bool,
     /// Images accepted unjudged, at least 2. The paper distrusts its verdicts before about 300; they are given from 20 on,
     /// so that a run can be watched from its start by someone who knows that.
     pub warm_up: usize,
@@ -140,6 +144,7 @@ impl Default for ForestRuleParams {
         Self {
             extractor: ExtractorParams::default(),
             forest: IsolationForestParams { n_trees: 500, sample_size: None, max_depth: None },
+            incremental: true,
             warm_up: 20,
             threshold: 0.5,
             max_images: 2000,

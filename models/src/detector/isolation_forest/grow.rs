@@ -19,7 +19,7 @@ use std::rc::Rc;
 pub(super) const N_TOGETHER: usize = 8;
 
 /// Draws from all columns before the node's rows are read in full: about what costs as much.
-fn max_rejections(n_columns: usize) -> usize {
+pub(super) fn max_rejections(n_columns: usize) -> usize {
     (n_columns / 256).clamp(16, 4096)
 }
 
@@ -53,10 +53,36 @@ impl Pending {
     }
 }
 
+/// What a node was made of, for who goes on with the tree.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    /// Its rows are `rows[start..end]` of its tree.
+    pub(super) start: u32,
+    pub(super) end: u32,
+    /// Of its column over its rows, unless it is a leaf.
+    pub(super) least: f32,
+    pub(super) greatest: f32,
+}
+
+impl Span {
+    fn new(start: u32, end: u32) -> Self {
+        Self { start, end, least: 0.0, greatest: 0.0 }
+    }
+}
+
+/// A tree that is grown.
+pub(super) struct Grown {
+    pub(super) nodes: Vec<Node>,
+    /// Of the nodes; empty unless they are asked for.
+    pub(super) spans: Vec<Span>,
+    /// Ascending within every node.
+    pub(super) rows: Vec<u32>,
+}
+
 /// A tree that is growing.
 struct Seedling {
     nodes: Vec<Node>,
-    /// Ascending within every node.
+    spans: Vec<Span>,
     rows: Vec<u32>,
     /// Nodes to be drawn for, the next one last; for that one a column is drawn and its values are asked for.
     pending: Vec<Pending>,
@@ -73,6 +99,7 @@ pub(super) struct Grower<'a, S> {
     /// How likely each row is drawn; `None`: all alike.
     weights: Option<&'a [f64]>,
     max_depth: u32,
+    has_spans: bool,
     /// Values of the column drawn last, in the order of the node's rows.
     values: Vec<f32>,
     /// Rows on their way to the right.
@@ -91,12 +118,38 @@ impl<'a, S: Samples> Grower<'a, S> {
     ) -> Self {
         let root = varying.map_or(Candidates::All, |listed| Candidates::Listed(listed.into()));
         let (values, moved) = (Vec::with_capacity(sample_size), vec![0; sample_size]);
-        Self { samples, twins, root, toward, sample_size, weights, max_depth, values, moved }
+        let has_spans = false;
+        Self { samples, twins, root, toward, sample_size, weights, max_depth, has_spans, values, moved }
+    }
+
+    /// A grower whose trees know what their nodes were made of.
+    pub(super) fn with_spans(self) -> Self {
+        Self { has_spans: true, ..self }
     }
 
     /// Grows a tree from each generator, or what is wanted of it; each depends on the samples and its generator alone.
-    pub(super) fn grow(&mut self, rngs: impl Iterator<Item = Rng>) -> Vec<Result<Vec<Node>>> {
-        let mut seedlings: Vec<Result<Seedling>> = rngs.map(|rng| Ok(self.sow(rng))).collect();
+    pub(super) fn grow(&mut self, rngs: impl Iterator<Item = Rng>) -> Vec<Result<Grown>> {
+        let seedlings = rngs.map(|mut rng| {
+            let rows = draw_rows(self.samples.n_rows(), self.sample_size, self.weights, &mut rng);
+            self.sow(rows, 0, rng)
+        });
+        let seedlings = seedlings.collect();
+        self.grow_up(seedlings)
+    }
+
+    /// Grows what comes below a node at `depth` of `rows`, which ascend, from each generator.
+    pub(super) fn grow_each_on(
+        &mut self,
+        rows: &[u32],
+        depth: u32,
+        rngs: impl Iterator<Item = Rng>,
+    ) -> Vec<Result<Grown>> {
+        let seedlings = rngs.map(|rng| self.sow(rows.to_vec(), depth, rng)).collect();
+        self.grow_up(seedlings)
+    }
+
+    fn grow_up(&mut self, seedlings: Vec<Seedling>) -> Vec<Result<Grown>> {
+        let mut seedlings: Vec<Result<Seedling>> = seedlings.into_iter().map(Ok).collect();
         loop {
             let mut n_growing = 0;
             for seedling in &mut seedlings {
@@ -112,23 +165,25 @@ impl<'a, S: Samples> Grower<'a, S> {
                 break;
             }
         }
-        seedlings.into_iter().map(|seedling| seedling.map(|tree| tree.nodes)).collect()
+        let grown = |Seedling { nodes, spans, rows, .. }| Grown { nodes, spans, rows };
+        seedlings.into_iter().map(|seedling| seedling.map(grown)).collect()
     }
 
-    fn sow(&mut self, mut rng: Rng) -> Seedling {
-        let rows = draw_rows(self.samples.n_rows(), self.sample_size, self.weights, &mut rng);
+    fn sow(&mut self, rows: Vec<u32>, depth: u32, rng: Rng) -> Seedling {
+        let end = rows.len() as u32;
         let root = Pending {
             rng,
             node_idx: 0,
             start: 0,
-            end: rows.len() as u32,
-            depth: 0,
+            end,
+            depth,
             candidates: self.root.clone(),
             twins: false,
             column: 0,
             n_rejected: 0,
         };
-        let mut seedling = Seedling { nodes: vec![Node::leaf(0.0)], rows, pending: Vec::new() };
+        let spans = if self.has_spans { vec![Span::new(0, end)] } else { Vec::new() };
+        let mut seedling = Seedling { nodes: vec![Node::leaf(0.0)], spans, rows, pending: Vec::new() };
         self.plant(root, &mut seedling);
         self.draw_column(&mut seedling);
         seedling
@@ -186,6 +241,9 @@ impl<'a, S: Samples> Grower<'a, S> {
         let (least, greatest) = self.range(rows, node.column)?;
         if least < greatest {
             let split = draw_between((least, greatest), &mut node.rng);
+            if let Some(span) = seedling.spans.get_mut(node.node_idx as usize) {
+                (span.least, span.greatest) = (least, greatest);
+            }
             self.split(node, split, seedling);
             return Ok(());
         }
@@ -217,6 +275,9 @@ impl<'a, S: Samples> Grower<'a, S> {
         let [left_rng, right_rng] = node.rng.clone().branch();
         let depth = node.depth + 1;
         let (start, end) = (node.start, node.end);
+        if self.has_spans {
+            seedling.spans.extend([Span::new(start, middle), Span::new(middle, end)]);
+        }
         if goes_left != Some(true) {
             let right = Pending {
                 rng: right_rng,

@@ -7,6 +7,7 @@ mod digest;
 mod fresh;
 mod grow;
 mod importance;
+mod incremental;
 mod memory;
 mod nodes;
 mod oblique;
@@ -17,6 +18,7 @@ mod twins;
 mod weighted;
 
 pub use importance::Importances;
+pub use incremental::IncrementalForest;
 pub use nodes::{ForestArrays, average_path_length};
 pub use oblique::{ExtendedForest, ExtendedForestArrays, ExtendedForestParams};
 pub use pool::SamplePool;
@@ -184,7 +186,7 @@ impl IsolationForestParams {
         let twins = samples.twins()?;
         let varying = twins.few_varying(samples);
         let n_groups = self.n_trees.div_ceil(N_TOGETHER);
-        let trees: Vec<Vec<Result<Vec<nodes::Node>>>> = (0..n_groups)
+        let trees: Vec<Vec<Result<grow::Grown>>> = (0..n_groups)
             .into_par_iter()
             .map_init(
                 || Grower::new(samples, &twins, varying.as_deref(), toward, sample_size, weights, max_depth),
@@ -195,7 +197,8 @@ impl IsolationForestParams {
             )
             .collect();
         // The error of the first tree that has one, whichever thread was first.
-        let trees = trees.into_iter().flatten().collect::<Result<Vec<_>>>()?;
+        let trees = trees.into_iter().flatten().map(|tree| tree.map(|tree| tree.nodes));
+        let trees = trees.collect::<Result<Vec<_>>>()?;
         Ok(IsolationForest { trees: Trees::join(&trees)?, n_features, sample_size })
     }
 }

@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 
 #[path = "view.rs"]
 mod view;
-use view::View;
+pub(super) use view::View;
 
 /// Tiles of a slab, unless the pool is told how many rows to expect.
 const N_LANES: usize = 2;
@@ -207,8 +207,14 @@ impl<E: Stored> SamplePool<E> {
         Ok(())
     }
 
-    fn n_ever(&self) -> usize {
+    /// Rows that there have been since the pool was empty; the number of the next one.
+    pub(super) fn n_ever(&self) -> usize {
         self.n_gone + self.n_rows
+    }
+
+    /// The number, counted likewise, of the first that is not ignored.
+    pub(super) fn first_sample(&self) -> usize {
+        self.n_gone + self.n_ignored
     }
 
     /// Makes sure that the lines which the next row completes have a place.
@@ -402,7 +408,7 @@ impl<E: Stored> SamplePool<E> {
 
     /// The rows as they lie now, to be read by trees.
     fn view(&self) -> View<'_, E> {
-        View { pool: self, n_before: self.n_gone + self.n_ignored, lines: Vec::new() }
+        View { pool: self, n_before: self.first_sample(), lines: Vec::new() }
     }
 
     /// A view that has found out where rows lie.
