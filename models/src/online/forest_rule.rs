@@ -3,6 +3,7 @@
 
 use super::kept_forest::{KeptForest, Sample};
 use super::params::ForestRuleParams;
+use super::pixels::Pixels;
 use super::pool::Pool;
 use super::record::Record;
 use super::sequence::{Opinion, Rule};
@@ -11,9 +12,9 @@ use crate::error::{Error, Result};
 use crate::extractor::ExtractorSource;
 use crate::finite::first_not_finite;
 use crate::rng::Rng;
-use crate::traits::{FeatureExtractor, ImageShape};
+use crate::traits::FeatureExtractor;
 use crate::verdict::Verdict;
-use ndarray::{Array3, Axis};
+use ndarray::Axis;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -86,16 +87,21 @@ impl Rule for ForestRule {
         self.params.max_images
     }
 
-    fn prepare(&mut self, pixels: &Array3<f32>) -> Result<Row> {
-        let (channels, rows, columns) = pixels.dim();
-        let shape = ImageShape { channels, rows, columns };
+    fn prepare(&mut self, pixels: &Pixels<'_>) -> Result<Row> {
+        let shape = pixels.shape();
         let extractor = match self.extractor.take().filter(|extractor| extractor.image_shape() == shape) {
             Some(extractor) => extractor,
             None => self.source.extractor(&self.params.extractor, shape)?,
         };
-        let features = extractor.extract(pixels.view().insert_axis(Axis(0)));
+        let features = match pixels {
+            Pixels::Levels { levels, .. } => extractor.extract_levels(levels.view()),
+            Pixels::Numbers(numbers) => {
+                let features = extractor.extract(numbers.view().insert_axis(Axis(0)));
+                features.map(|features| features.into_raw_vec_and_offset().0)
+            }
+        };
         self.extractor = Some(extractor);
-        let (features, _) = features?.into_raw_vec_and_offset();
+        let features = features?;
         match first_not_finite(&features) {
             None => Ok(features.into()),
             Some(index) => Err(Error::NotFinite { what: "features of an image", index }),

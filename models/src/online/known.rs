@@ -1,16 +1,12 @@
 //! The images that something is known of whatever the run accepts or forgets: those that raised an alarm, to know an event
 //! again that comes back after a rewind, and those whose truth an operator has told.
 
-use ndarray::Array3;
+use super::pixels::PixelDigest;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 
 /// Images known; the oldest is dropped for a new one. 48 bytes each.
 const MAX_KNOWN: usize = 1024;
-
-/// The SHA-256 of an image's shape and pixels.
-pub(super) type PixelDigest = [u8; 32];
 
 /// What an operator says an image is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -20,32 +16,6 @@ pub enum Truth {
     Normal,
     /// It shows a fault, whatever its score.
     Anomalous,
-}
-
-/// Digests a preprocessed image, `[channels, rows, columns]`, in row-major order whatever its layout.
-///
-/// A row of grey levels counts as one byte a pixel, which is four times as fast; any other as its 32-bit numbers.
-pub(super) fn digest(pixels: &Array3<f32>) -> PixelDigest {
-    let mut hasher = Sha256::new();
-    for &length in pixels.shape() {
-        hasher.update((length as u64).to_le_bytes());
-    }
-    let mut bytes = Vec::with_capacity(1 + 4 * pixels.len_of(ndarray::Axis(2)));
-    for lane in pixels.rows() {
-        bytes.clear();
-        bytes.push(1);
-        bytes.extend(lane.iter().map(|&value| value as u8));
-        // Compared as bits: a negative zero is no grey level.
-        let are_levels =
-            lane.iter().zip(&bytes[1..]).all(|(value, &level)| value.to_bits() == f32::from(level).to_bits());
-        if !are_levels {
-            bytes.clear();
-            bytes.push(4);
-            lane.iter().for_each(|value| bytes.extend(value.to_bits().to_le_bytes()));
-        }
-        hasher.update(&bytes);
-    }
-    hasher.finalize().into()
 }
 
 /// One image that something is known of.
@@ -121,22 +91,6 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_digest_tells_pixels_and_shapes_apart_but_not_layouts() {
-        let image = Array3::from_shape_fn((2, 3, 4), |(k, r, c)| (12 * k + 4 * r + c) as f32);
-        let reshaped = image.clone().into_shape_with_order((2, 4, 3)).unwrap();
-        let transposed = image.clone().reversed_axes().as_standard_layout().into_owned();
-        assert_ne!(digest(&image), digest(&reshaped));
-        assert_eq!(digest(&image), digest(&transposed.reversed_axes()));
-        for other in [22.0, 23.5, 256.0 + 23.0, -0.0, f32::NAN] {
-            let mut changed = image.clone();
-            changed[[1, 2, 3]] = other;
-            assert_ne!(digest(&image), digest(&changed), "{other}");
-        }
-        let zeros = Array3::<f32>::zeros((1, 1, 4));
-        assert_ne!(digest(&zeros), digest(&zeros.mapv(|zero| -zero)));
-    }
 
     #[test]
     fn the_oldest_makes_room() {

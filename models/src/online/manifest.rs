@@ -1,6 +1,7 @@
 //! What a run holds beside the states of its images: the list of them, and what is known of images.
 
-use super::known::{KnownImage, PixelDigest, Truth};
+use super::known::{KnownImage, Truth};
+use super::pixels::PixelDigest;
 use super::record::{FORMAT, from_hex, to_hex};
 use super::streams::StreamSummary;
 use crate::error::{Error, Result};

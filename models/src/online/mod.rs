@@ -17,6 +17,7 @@ mod known;
 mod manifest;
 mod one_step_ahead;
 mod params;
+mod pixels;
 mod planes;
 mod pool;
 mod prior;

@@ -19,6 +19,7 @@ use super::features::{FeatureMaker, Features};
 use super::forest_evidence::{MIN_IMAGES, PATCH_IMAGES, image_score, patch_scores};
 use super::history::{History, push_bounded};
 use super::params::OneStepAheadParams;
+use super::pixels::Pixels;
 use super::planes::{Planes, reduction};
 use super::pool::Pool;
 use super::prior::Prior;
@@ -32,7 +33,6 @@ use crate::error::Result;
 use crate::extractor::ExtractorSource;
 use crate::rng::Rng;
 use crate::traits::ImageShape;
-use ndarray::Array3;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -355,10 +355,9 @@ impl Rule for OneStepAhead {
         (longest + MAX_PAIRS).max(if features.enabled { features.forest_images } else { 0 })
     }
 
-    fn prepare(&mut self, pixels: &Array3<f32>) -> Result<Compared> {
-        let (channels, rows, columns) = pixels.dim();
-        let factor = reduction(ImageShape { channels, rows, columns }, self.params.max_pixels)?;
-        let planes = Planes::reduced(pixels, factor);
+    fn prepare(&mut self, pixels: &Pixels<'_>) -> Result<Compared> {
+        let factor = reduction(pixels.shape(), self.params.max_pixels)?;
+        let planes = Planes::reduced(&*pixels.numbers()?, factor);
         let features = self.maker.as_mut().map(|maker| maker.make(&planes)).transpose()?;
         Ok(Compared { planes, factor, features })
     }

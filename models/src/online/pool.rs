@@ -1,6 +1,6 @@
 //! The images of a run believed normal, in the order of their steps, as states that a rewind goes back to.
 
-use super::known::PixelDigest;
+use super::pixels::PixelDigest;
 use crate::error::{Error, Result};
 use std::collections::VecDeque;
 

@@ -1,6 +1,6 @@
 //! The state after one accepted image as a file: plain arrays by name, exact to the bit.
 
-use super::known::PixelDigest;
+use super::pixels::PixelDigest;
 use crate::error::{Error, Result};
 use half::f16;
 use safetensors::SafeTensors;

@@ -6,6 +6,7 @@ use super::known::{KnownImage, Truth};
 use super::manifest::StreamManifest;
 use super::one_step_ahead::OneStepAhead;
 use super::params::{OnlineMethod, OnlineParams};
+use super::pixels::Pixels;
 use super::prior::Prior;
 use super::sequence::{Back, Labelled, Sequence};
 use crate::error::{Error, Result};
@@ -164,12 +165,12 @@ impl OnlineRun {
     }
 
     fn judge_picture(&mut self, step: i64, image: &Decoded, preprocess: Preprocess) -> Result<Judgement> {
-        let pixels = preprocess.apply(image)?;
+        let pixels = Pixels::of(image, &preprocess)?;
         // A method without p-values does not look at it.
         let rate = self.false_alarm_rate.unwrap_or_default();
         let sequel = match &mut self.method {
-            Method::OneStepAhead(sequence) => sequence.judge(step, &pixels, rate),
-            Method::Forest(sequence) => sequence.judge(step, &pixels, rate),
+            Method::OneStepAhead(sequence) => sequence.judge(step, pixels, rate),
+            Method::Forest(sequence) => sequence.judge(step, pixels, rate),
         }?;
         let region = sequel.region.map(|region| preprocess.region_in_file(region));
         let above = sequel.verdict.score > sequel.verdict.threshold;

@@ -1,14 +1,14 @@
 //! What is common to all online rules: steps, rewinds, and images that raised an alarm.
 
 use super::heat_map::Places;
-use super::known::{Known, Truth, digest};
+use super::known::{Known, Truth};
 use super::manifest::{EntryManifest, KnownManifest, StreamManifest};
+use super::pixels::Pixels;
 use super::pool::{Entry, Pool};
 use super::record::Record;
 use crate::error::{Error, Result};
 use crate::traits::ImageShape;
 use crate::verdict::{Evidence, Label, PoolState, Verdict};
-use ndarray::Array3;
 use std::collections::VecDeque;
 
 /// A way to judge an image by the images believed normal before it.
@@ -21,12 +21,12 @@ pub(super) trait Rule {
     /// The number of newest states that a judgement may read.
     fn depth(&self) -> usize;
 
-    /// Takes from an image, `[channels, rows, columns]` in 0..=255, what is compared.
+    /// Takes from an image what is compared.
     ///
     /// # Errors
     ///
     /// As the rule says; the pool is then as it was.
-    fn prepare(&mut self, pixels: &Array3<f32>) -> Result<Self::Prepared>;
+    fn prepare(&mut self, pixels: &Pixels<'_>) -> Result<Self::Prepared>;
 
     /// Judges an image whose step is later than all of the pool, by the newest [`depth`](Self::depth) states alone.
     ///
@@ -224,10 +224,16 @@ impl<R: Rule> Sequence<R> {
     /// pool forget that and all later ones first. An error leaves everything as it was.
     ///
     /// - `rate`: the p-value below which an image is anomalous; the state that follows does not depend on it.
-    pub(super) fn judge(&mut self, step: i64, pixels: &Array3<f32>, rate: f64) -> Result<Sequel> {
+    pub(super) fn judge<'a>(
+        &mut self,
+        step: i64,
+        pixels: impl Into<Pixels<'a>>,
+        rate: f64,
+    ) -> Result<Sequel> {
+        let pixels = pixels.into();
         let back = Back::Before(step);
         let size = self.size_after(back)?;
-        let shape = image_shape(pixels);
+        let shape = pixels.shape();
         if let Some(wanted) = self.shape.filter(|&wanted| size > 0 && wanted != shape) {
             let words =
                 |s: ImageShape| format!("{} channels of {} x {} pixels", s.channels, s.rows, s.columns);
@@ -237,13 +243,13 @@ impl<R: Rule> Sequence<R> {
                 found: words(shape),
             });
         }
-        let prepared = self.rule.prepare(pixels)?;
+        let prepared = self.rule.prepare(&pixels)?;
         let forgot = self.forget(size, back)?;
         let Opinion { mut verdict, p_value, evidence, region, places, state } =
             self.rule.judge(&self.pool, step, prepared, rate)?;
         (self.shape, self.last_step) = (Some(shape), Some(step));
 
-        let entry = Entry { step, id: self.next_id, digest: digest(pixels), state };
+        let entry = Entry { step, id: self.next_id, digest: pixels.digest(), state };
         self.next_id += 1;
         let before = self.known.find(step, &entry.digest);
         let alarmed = verdict.label == Label::Anomalous;
@@ -436,11 +442,6 @@ impl<R: Rule> Sequence<R> {
         self.kept.retain(|kept| !back.forgets(kept.step));
         Ok(forgotten)
     }
-}
-
-fn image_shape(pixels: &Array3<f32>) -> ImageShape {
-    let (channels, rows, columns) = pixels.dim();
-    ImageShape { channels, rows, columns }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Sequences under a rule of one number an image.
 
 use super::*;
+use ndarray::Array3;
 
 /// Alarms if the first pixel is more than 10 above the newest accepted one.
 #[derive(Debug)]
@@ -14,8 +15,8 @@ impl Rule for Jump {
         1
     }
 
-    fn prepare(&mut self, pixels: &Array3<f32>) -> Result<f32> {
-        Ok(pixels[[0, 0, 0]])
+    fn prepare(&mut self, pixels: &Pixels<'_>) -> Result<f32> {
+        Ok(pixels.numbers()?[[0, 0, 0]])
     }
 
     fn judge(&self, pool: &Pool<f32>, _: i64, value: f32, _: f64) -> Result<Opinion<f32>> {

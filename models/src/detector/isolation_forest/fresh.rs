@@ -4,7 +4,7 @@
 //! into lines when there are enough, at another row for every sixteenth piece: so every append turns as much as it brings,
 //! and of a line's rows half are held on average.
 
-use super::memory::{Plain, Zeros, end_streams, prefetch, stream};
+use super::memory::{LINE_BYTES, Plain, Zeros, end_streams, prefetch, stream};
 
 /// Columns of a piece: its rows are turned together.
 pub(super) const PIECE: usize = 256;
@@ -58,6 +58,15 @@ impl<B: Plain> Fresh<B> {
     #[inline(always)]
     pub(super) fn prefetch(&self, column: usize, slot: usize) {
         prefetch(&self.blocks, self.position(column, slot));
+    }
+
+    /// Asks for a row of a piece, if there is such a piece.
+    #[inline(always)]
+    pub(super) fn ask_for(&self, piece: usize, slot: usize) {
+        if let Some(&block) = self.held.get(piece * self.line + slot) {
+            let values = &self.blocks[block as usize * PIECE..][..PIECE];
+            (0..PIECE).step_by(LINE_BYTES / size_of::<B>()).for_each(|i| prefetch(values, i));
+        }
     }
 
     #[inline(always)]

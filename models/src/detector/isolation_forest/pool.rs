@@ -273,6 +273,9 @@ impl<E: Stored> SamplePool<E> {
                 let slot = (n + piece) % line;
                 if slot + 1 < line {
                     fresh.take(piece, slot, values.iter().map(|&value| E::store(value)));
+                    // One of the rows of the piece that is turned next.
+                    let n_before = line - 1 - slot;
+                    fresh.ask_for(piece + n_before, n_before - 1);
                 } else {
                     let mut last = [E::Bits::default(); PIECE];
                     last.iter_mut().zip(values).for_each(|(out, &value)| *out = E::store(value));
