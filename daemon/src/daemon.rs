@@ -91,7 +91,7 @@ impl Daemon {
         let settings = RunSettings {
             params: config.online.clone(),
             preprocess: config.preprocess,
-            extractors: extractors.unwrap_or_else(|| Arc::new(OwnExtractors { weights, device })),
+            extractors: extractors.unwrap_or_else(|| Arc::new(OwnExtractors::new(weights, device))),
             max_streams: config.max_streams,
         };
         let store = config.state_dir.as_deref().map(RunStore::open).transpose()?;

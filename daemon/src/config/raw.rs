@@ -231,7 +231,8 @@ pub struct Models {
     /// Directories searched for weights files. Empty: `$XDG_DATA_HOME/anomalyd/weights`, else
     /// `~/.local/share/anomalyd/weights`.
     pub weights_dirs: Vec<String>,
-    /// `"cpu"`, `"cpu:f32"` (not by AMX), `"cpu:bf16"` (by AMX, rounded) or, in a build with the feature `cuda`, `"cuda:N"`. Empty: `"cpu"`.
+    /// `"cpu"`, `"cpu:f32"` (not by AMX), `"cpu:bf16"` (by AMX, rounded) or, in a build with the feature `cuda`, `"cuda:N"`,
+    /// `"cuda:N:f16"` or `"cuda:N:bf16"`. Empty: `"cpu"`.
     pub device: String,
 }
 

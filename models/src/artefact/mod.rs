@@ -112,7 +112,7 @@ impl Artefact {
         }
         let arithmetic =
             [manifest.arithmetic.as_deref().unwrap_or(extractor.arithmetic()), extractor.arithmetic()];
-        if arithmetic[0] != arithmetic[1] && arithmetic.contains(&"bf16") {
+        if arithmetic[0] != arithmetic[1] && arithmetic.iter().any(|name| ["f16", "bf16"].contains(name)) {
             let [wanted, found] = arithmetic;
             let message = format!(
                 "was fitted on features in {wanted}; the device {device} gives them in {found}: choose the device of the fit, or fit again"

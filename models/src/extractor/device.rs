@@ -2,11 +2,42 @@
 
 use super::kernels::Isa;
 use crate::error::{Error, Result};
+use candle_core::DType;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// Where networks run; written `cpu`, `cpu:f32`, `cpu:bf16` or `cuda:0`.
+/// What a GPU computes with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum GpuPrecision {
+    /// f32.
+    #[default]
+    F32,
+    /// Values and weights of 11 significant bits, up to 65,504: features are some 1e-3 of the greatest away from f32.
+    F16,
+    /// Values and weights of 8 significant bits: some 1e-2 away.
+    Bf16,
+}
+
+impl GpuPrecision {
+    fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        }
+    }
+
+    pub(super) fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::F16 => DType::F16,
+            Self::Bf16 => DType::BF16,
+        }
+    }
+}
+
+/// Where networks run; written `cpu`, `cpu:f32`, `cpu:bf16`, `cuda:0`, `cuda:0:f16` or `cuda:0:bf16`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum DeviceChoice {
@@ -19,7 +50,7 @@ pub enum DeviceChoice {
     /// The processor, values and weights rounded to bf16: some 1e-2 of the greatest feature away from f32; needs AMX.
     CpuBf16,
     /// The NVIDIA GPU of this number, as CUDA counts them; only in builds with the feature `cuda`.
-    Cuda(usize),
+    Cuda(usize, GpuPrecision),
 }
 
 impl DeviceChoice {
@@ -29,7 +60,7 @@ impl DeviceChoice {
     ///
     /// [`Error::Parameter`] for a GPU in a build without the feature `cuda`, or for bf16 on a processor without AMX.
     pub fn check(&self) -> Result<()> {
-        if matches!(self, Self::Cuda(_)) && !cfg!(feature = "cuda") {
+        if matches!(self, Self::Cuda(..)) && !cfg!(feature = "cuda") {
             return Err(Error::Parameter {
                 name: "device",
                 found: self.to_string(),
@@ -52,14 +83,16 @@ impl DeviceChoice {
         match self {
             Self::CpuF32 => Isa::best_f32(),
             Self::CpuBf16 => Isa::AmxBf16,
-            Self::Cpu | Self::Cuda(_) => Isa::best(),
+            Self::Cpu | Self::Cuda(..) => Isa::best(),
         }
     }
 
     /// What [`FeatureExtractor::arithmetic`](crate::FeatureExtractor::arithmetic) says of networks there.
     pub(super) fn arithmetic(self) -> &'static str {
+        if let Self::Cuda(_, precision) = self {
+            return precision.name();
+        }
         match self.isa() {
-            _ if matches!(self, Self::Cuda(_)) => "f32",
             Isa::Amx => "bf16x3",
             Isa::AmxBf16 => "bf16",
             _ => "f32",
@@ -70,7 +103,7 @@ impl DeviceChoice {
         self.check()?;
         match self {
             Self::Cpu | Self::CpuF32 | Self::CpuBf16 => Ok(candle_core::Device::Cpu),
-            Self::Cuda(ordinal) => {
+            Self::Cuda(ordinal, _) => {
                 candle_core::Device::new_cuda(*ordinal).map_err(|error| Error::Parameter {
                     name: "device",
                     found: format!("{self}, which cannot be opened ({error})"),
@@ -87,7 +120,8 @@ impl fmt::Display for DeviceChoice {
             Self::Cpu => f.write_str("cpu"),
             Self::CpuF32 => f.write_str("cpu:f32"),
             Self::CpuBf16 => f.write_str("cpu:bf16"),
-            Self::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
+            Self::Cuda(ordinal, GpuPrecision::F32) => write!(f, "cuda:{ordinal}"),
+            Self::Cuda(ordinal, precision) => write!(f, "cuda:{ordinal}:{}", precision.name()),
         }
     }
 }
@@ -96,15 +130,23 @@ impl FromStr for DeviceChoice {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let ordinal = |text: &str| text.strip_prefix("cuda:").and_then(|number| number.parse().ok());
+        let gpu = |text: &str| {
+            let (ordinal, precision) = match text.strip_prefix("cuda:")?.split_once(':') {
+                None => (text.strip_prefix("cuda:")?, GpuPrecision::F32),
+                Some((ordinal, "f16")) => (ordinal, GpuPrecision::F16),
+                Some((ordinal, "bf16")) => (ordinal, GpuPrecision::Bf16),
+                Some(_) => return None,
+            };
+            Some(Self::Cuda(ordinal.parse().ok()?, precision))
+        };
         match text {
             "cpu" => Ok(Self::Cpu),
             "cpu:f32" => Ok(Self::CpuF32),
             "cpu:bf16" => Ok(Self::CpuBf16),
-            _ => ordinal(text).map(Self::Cuda).ok_or_else(|| Error::Parameter {
+            _ => gpu(text).ok_or_else(|| Error::Parameter {
                 name: "device",
                 found: format!("\"{text}\""),
-                expected: "\"cpu\", \"cpu:f32\", \"cpu:bf16\", or \"cuda:0\" with the number of a GPU".into(),
+                expected: "\"cpu\", \"cpu:f32\", \"cpu:bf16\", or \"cuda:0\" with the number of a GPU and perhaps its precision, \":f16\" or \":bf16\"".into(),
             }),
         }
     }
@@ -134,12 +176,25 @@ mod tests {
             DeviceChoice::Cpu,
             DeviceChoice::CpuF32,
             DeviceChoice::CpuBf16,
-            DeviceChoice::Cuda(0),
-            DeviceChoice::Cuda(3),
+            DeviceChoice::Cuda(0, GpuPrecision::F32),
+            DeviceChoice::Cuda(3, GpuPrecision::F16),
+            DeviceChoice::Cuda(12, GpuPrecision::Bf16),
         ] {
             assert_eq!(device.to_string().parse::<DeviceChoice>().unwrap(), device);
         }
-        for wrong in ["", "gpu", "cuda", "cuda:", "cuda:-1", "CPU", "cpu:", "cpu:f16"] {
+        for wrong in [
+            "",
+            "gpu",
+            "cuda",
+            "cuda:",
+            "cuda:-1",
+            "CPU",
+            "cpu:",
+            "cpu:f16",
+            "cuda:0:",
+            "cuda:0:f32",
+            "cuda::f16",
+        ] {
             let error = wrong.parse::<DeviceChoice>().unwrap_err().to_string();
             assert!(error.contains("cuda:0"), "{error}");
         }
@@ -149,7 +204,7 @@ mod tests {
     #[test]
     fn gpu_is_refused_by_a_build_without_cuda() {
         assert!(DeviceChoice::Cpu.open().is_ok());
-        let error = DeviceChoice::Cuda(0).open().unwrap_err().to_string();
+        let error = DeviceChoice::Cuda(0, GpuPrecision::F16).open().unwrap_err().to_string();
         assert!(error.contains("feature cuda"), "{error}");
     }
 }

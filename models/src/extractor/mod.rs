@@ -3,9 +3,10 @@
 //! [`ExtractorParams`] says which extractor, as configuration files and artefacts write it;
 //! [`build`](ExtractorParams::build) makes it for one image shape.
 
-mod convolution;
+mod candle_network;
 mod device;
 mod hog;
+mod joint;
 pub mod kernels;
 mod manifest;
 mod random;
@@ -14,7 +15,7 @@ mod source;
 mod store;
 mod weights;
 
-pub use device::DeviceChoice;
+pub use device::{DeviceChoice, GpuPrecision};
 pub use hog::{Hog, HogParams};
 pub use manifest::{Architecture, Manifest, Normalisation, Tap, Variant};
 pub use random::random_resnet50;

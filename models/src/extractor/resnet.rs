@@ -1,15 +1,15 @@
 //! The convolutional part of ResNet-50 (He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016).
 
-use super::convolution::{Convolution, Geometry};
-use super::device::DeviceChoice;
+use super::candle_network::CandleResNet;
+use super::device::{DeviceChoice, GpuPrecision};
+use super::joint::Joint;
 use super::kernels::{self, InputChannel, Network, Plan, PlanOptions};
 use super::manifest::{Normalisation, Tap, Variant};
 use super::weights::Weights;
 use super::{check_images, check_levels, check_shape};
 use crate::error::{Error, Result};
 use crate::traits::{FeatureExtractor, ImageShape};
-use candle_core::{Device, Tensor};
-use ndarray::{Array2, Array4, ArrayView3, ArrayView4};
+use ndarray::{Array2, Array4, ArrayView1, ArrayView3, ArrayView4};
 use std::sync::{Mutex, PoisonError};
 
 /// What the network needs to know of its weights.
@@ -31,16 +31,18 @@ pub(super) const N_BLOCKS: [usize; 4] = [3, 4, 6, 3];
 /// ResNet-50, fully convolutional: images of any size, features from any stage.
 ///
 /// Tensors are named as in torchvision. Batch normalisation is folded into the convolutions when the weights are loaded, in
-/// f64. A grey image is repeated into three channels. Images of a batch are computed one after the other, so that an
-/// image's features do not depend on its company.
+/// f64. A grey image is repeated into three channels.
 ///
 /// The feature map is `[tap.channels(), rows, columns]`, with rows and columns divided by 4, 4, 8, 16 or 32 (halved,
 /// rounding up, at each step): 480 x 956 pixels give 1,024 x 30 x 60 at layer3 and 2,048 x 15 x 30 at layer4. Features are
 /// not negative.
 ///
 /// On the CPU the network runs by this crate's own [`kernels`], on as many threads as rayon's pool of the caller has. Calls
-/// from several threads take turns, whatever the network: two at a time would want twice the processors there are. On a GPU it runs by
-/// candle.
+/// from several threads take turns, whatever the network: two at a time would want twice the processors there are. Images of a batch are
+/// computed one after the other, so that an image's features do not depend on its company.
+///
+/// On a GPU it runs by candle. Images of one call, and of callers that wait meanwhile, are computed up to eight together; there the last bits of a feature may depend
+/// on how many.
 pub struct ResNet {
     shape: ImageShape,
     tap: Tap,
@@ -48,45 +50,37 @@ pub struct ResNet {
     engine: Engine,
 }
 
+/// Images computed together on a GPU.
+const MAX_JOINED: usize = 8;
+
 /// Held by the one network of this process that runs by the kernels.
 static TURN: Mutex<()> = Mutex::new(());
 
 enum Engine {
     Kernels(Box<Mutex<Plan>>),
-    Candle(Box<CandleResNet>),
+    Candle(Box<Candle>),
 }
 
-/// The network by candle: for GPUs, and the reference for the kernels.
-struct CandleResNet {
-    shape: ImageShape,
-    normalisation: Normalisation,
-    device: Device,
-    stem: Convolution,
-    blocks: Vec<Bottleneck>,
+/// A network on a GPU, and the images that callers have for it.
+struct Candle {
+    network: CandleResNet,
+    images: Joint,
 }
 
-struct Bottleneck {
-    convolutions: [Convolution; 3],
-    downsample: Option<Convolution>,
-}
-
-impl Bottleneck {
-    fn new(block: &kernels::Bottleneck, device: &Device) -> candle_core::Result<Self> {
-        let on = |folded: &kernels::Convolution| convolution(folded, device);
-        Ok(Self {
-            convolutions: [on(&block.reduce)?, on(&block.spatial)?, on(&block.expand)?],
-            downsample: block.shortcut.as_ref().map(on).transpose()?,
-        })
+impl Candle {
+    fn extract(&self, images: Vec<Vec<f32>>) -> Result<Vec<Vec<f32>>> {
+        self.images.compute(images, |images| self.network.forward(images).map_err(backend))
     }
+}
 
-    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        let [first, second, third] = &self.convolutions;
-        let y = second.forward_relu(&first.forward_relu(x, None)?, None)?;
-        match &self.downsample {
-            Some(downsample) => third.forward_relu(&y, Some(&downsample.forward_linear(x)?)),
-            None => third.forward_relu(&y, Some(x)),
-        }
-    }
+/// Shape of a convolution's kernel and how it moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Geometry {
+    pub(super) n_in: usize,
+    pub(super) n_out: usize,
+    /// Rows and columns of the kernel.
+    pub(super) kernel: usize,
+    pub(super) stride: usize,
 }
 
 /// A convolution of the network: the names of its tensors and its geometry.
@@ -140,17 +134,6 @@ pub(super) fn stem_layer() -> LayerSpec {
         norm: "bn1".into(),
         geometry: Geometry { n_in: 3, n_out: 64, kernel: 7, stride: 2 },
     }
-}
-
-/// A folded convolution for candle.
-fn convolution(folded: &kernels::Convolution, device: &Device) -> candle_core::Result<Convolution> {
-    let geometry = Geometry {
-        n_in: folded.n_in(),
-        n_out: folded.n_out(),
-        kernel: folded.kernel(),
-        stride: folded.stride,
-    };
-    Convolution::new(geometry, folded.weight.iter().copied().collect(), folded.bias.clone(), device)
 }
 
 fn backend(source: candle_core::Error) -> Error {
@@ -221,7 +204,7 @@ fn input_channels(normalisation: Normalisation, shape: ImageShape) -> Vec<InputC
 }
 
 /// Means and standard deviations of the channels, in grey levels.
-fn channel_moments(normalisation: Normalisation) -> ([f32; 3], [f32; 3]) {
+pub(super) fn channel_moments(normalisation: Normalisation) -> ([f32; 3], [f32; 3]) {
     match normalisation {
         Normalisation::Caffe => ([123.68, 116.779, 103.939], [1.0; 3]),
         Normalisation::Imagenet => (
@@ -261,6 +244,8 @@ impl ResNet {
             });
         }
         let (isa, arithmetic) = (device.isa(), device.arithmetic());
+        let precision =
+            if let DeviceChoice::Cuda(_, precision) = device { *precision } else { GpuPrecision::F32 };
         let device = device.open()?;
         let network = load_network(name, bytes, spec, tap, shape)?;
         let engine = if device.is_cpu() {
@@ -268,41 +253,13 @@ impl ResNet {
                 PlanOptions { taps: vec![tap as usize], n_threads: rayon::current_num_threads(), isa };
             Engine::Kernels(Box::new(Mutex::new(Plan::compile(&network, shape, &options)?)))
         } else {
-            Engine::Candle(Box::new(CandleResNet::new(&network, spec, shape, device)?))
+            let network = CandleResNet::new(&network, spec.normalisation, shape, device, precision.dtype());
+            Engine::Candle(Box::new(Candle {
+                network: network.map_err(backend)?,
+                images: Joint::new(MAX_JOINED),
+            }))
         };
         Ok(Self { shape, tap, arithmetic, engine })
-    }
-}
-
-impl CandleResNet {
-    fn new(network: &Network, spec: &ResNetSpec, shape: ImageShape, device: Device) -> Result<Self> {
-        let stem = convolution(&network.stem, &device).map_err(backend)?;
-        let blocks = network.stages.iter().flatten().map(|block| Bottleneck::new(block, &device));
-        let blocks = blocks.collect::<candle_core::Result<_>>().map_err(backend)?;
-        Ok(Self { shape, normalisation: spec.normalisation, device, stem, blocks })
-    }
-
-    /// `[3, rows, columns]`, normalised.
-    fn normalised(&self, image: &ArrayView3<'_, f32>) -> Vec<f32> {
-        let (means, deviations) = channel_moments(self.normalisation);
-        let mut pixels = Vec::with_capacity(3 * self.shape.rows * self.shape.columns);
-        for channel in 0..3 {
-            let plane = image.index_axis(ndarray::Axis(0), channel.min(image.dim().0 - 1));
-            pixels.extend(plane.iter().map(|level| (level - means[channel]) / deviations[channel]));
-        }
-        pixels
-    }
-
-    fn forward(&self, pixels: Vec<f32>) -> candle_core::Result<Vec<f32>> {
-        let x = Tensor::from_vec(pixels, (3, self.shape.rows, self.shape.columns), &self.device)?;
-        let x = self.stem.forward_relu(&x, None)?;
-        // After a ReLU a border of zeros is as good as one of minus infinity.
-        let x = x.pad_with_zeros(1, 1, 1)?.pad_with_zeros(2, 1, 1)?;
-        let mut x = x.unsqueeze(0)?.max_pool2d_with_stride(3, 2)?.squeeze(0)?;
-        for block in &self.blocks {
-            x = block.forward(&x)?;
-        }
-        x.flatten_all()?.to_vec1()
     }
 }
 
@@ -331,13 +288,18 @@ impl FeatureExtractor for ResNet {
     fn extract(&self, images: ArrayView4<'_, f32>) -> Result<Array2<f32>> {
         check_images(&images, self.shape)?;
         let mut features = Array2::zeros((images.shape()[0], self.n_features()));
-        for (image, mut features) in images.outer_iter().zip(features.outer_iter_mut()) {
-            let features = features.as_slice_mut().expect("a row of a new array is contiguous");
-            match &self.engine {
-                Engine::Kernels(plan) => with_turn(plan, |plan| plan.run(&image, &mut [features]))?,
-                Engine::Candle(network) => {
-                    let found = network.forward(network.normalised(&image)).map_err(backend)?;
-                    features.copy_from_slice(&found);
+        let rows = features.outer_iter_mut();
+        match &self.engine {
+            Engine::Kernels(plan) => {
+                for (image, mut features) in images.outer_iter().zip(rows) {
+                    let features = features.as_slice_mut().expect("a row of a new array is contiguous");
+                    with_turn(plan, |plan| plan.run(&image, &mut [features]))?;
+                }
+            }
+            Engine::Candle(candle) => {
+                let images = images.outer_iter().map(|image| candle.network.normalised(&image)).collect();
+                for (found, mut features) in candle.extract(images)?.into_iter().zip(rows) {
+                    features.assign(&ArrayView1::from(&found));
                 }
             }
         }
@@ -351,9 +313,10 @@ impl FeatureExtractor for ResNet {
             Engine::Kernels(plan) => {
                 with_turn(plan, |plan| plan.run_on_levels(&levels, &mut [&mut features]))?
             }
-            Engine::Candle(network) => {
+            Engine::Candle(candle) => {
                 let image = levels.permuted_axes([2, 0, 1]).mapv(f32::from);
-                features = network.forward(network.normalised(&image.view())).map_err(backend)?;
+                let found = candle.extract(vec![candle.network.normalised(&image.view())])?;
+                features.copy_from_slice(&found[0]);
             }
         }
         Ok(features)

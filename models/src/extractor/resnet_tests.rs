@@ -10,6 +10,7 @@ use crate::extractor::store::WeightsStore;
 use crate::image::{Crop, Limits, Preprocess, decode};
 use crate::rng::Rng;
 use crate::verdict::Label;
+use candle_core::{DType, Device, Tensor};
 use ndarray::Array3;
 use proptest::prelude::*;
 use std::path::PathBuf;
@@ -148,6 +149,42 @@ fn each_device_says_its_arithmetic_and_is_as_near_to_f32_as_that_allows() {
         };
         assert!(allowed.contains(&apart), "{device}: {name} is {apart:e} away");
     }
+}
+
+/// The path of a GPU, on the processor.
+#[test]
+fn network_for_a_gpu_gives_the_kernels_features_for_each_image_of_a_batch_in_f32_and_nearly_so_in_f16() {
+    let shape = ImageShape { channels: 3, rows: 45, columns: 62 };
+    let spec = spec(Variant::V1_5);
+    let network = load_network("test", random_weights(), &spec, Tap::Layer4, shape).unwrap();
+    let own =
+        ResNet::new("test", random_weights(), &spec, Tap::Layer4, shape, &DeviceChoice::CpuF32).unwrap();
+    let images: Vec<Array3<f32>> =
+        (0..3u16).map(|i| random_image(shape).mapv(|level| (level + 31.0 * f32::from(i)) % 256.0)).collect();
+    for (dtype, allowed) in [(DType::F32, 0.0..1e-5), (DType::F16, 1e-5..3e-3)] {
+        let candle = CandleResNet::new(&network, spec.normalisation, shape, Device::Cpu, dtype).unwrap();
+        let pixels: Vec<_> = images.iter().map(|image| candle.normalised(&image.view())).collect();
+        let found = candle.forward(&pixels).unwrap();
+        for ((image, pixels), found) in images.iter().zip(&pixels).zip(&found) {
+            let wanted = own.extract(image.view().insert_axis(ndarray::Axis(0))).unwrap();
+            let apart = difference(found, wanted.as_slice().unwrap());
+            assert!(allowed.contains(&apart), "{dtype:?}: {apart:e}");
+            assert_eq!(&candle.forward(std::slice::from_ref(pixels)).unwrap()[0], found, "alone or not");
+        }
+    }
+}
+
+#[test]
+fn map_that_overflows_f16_makes_the_features_of_its_image_not_finite_and_no_others() {
+    let shape = ImageShape { channels: 1, rows: 32, columns: 40 };
+    let spec = spec(Variant::V1);
+    let network = load_network("test", random_weights(), &spec, Tap::Layer3, shape).unwrap();
+    let candle = CandleResNet::new(&network, spec.normalisation, shape, Device::Cpu, DType::F16).unwrap();
+    let usual = candle.normalised(&random_image(shape).view());
+    let bright = usual.iter().map(|pixel| 400.0 * pixel).collect();
+    let found = candle.forward(&[usual, bright]).unwrap();
+    assert!(found[0].iter().all(|value| value.is_finite()));
+    assert!(found[1].iter().all(|value| value.is_nan()));
 }
 
 /// The folder `name` of the shared files, or a loud word that it is absent.

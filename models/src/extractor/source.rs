@@ -3,8 +3,8 @@
 use super::{DeviceChoice, ExtractorParams, WeightsStore};
 use crate::error::Result;
 use crate::traits::{FeatureExtractor, ImageShape};
-use std::fmt::Debug;
-use std::sync::Arc;
+use std::fmt::{self, Debug};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Gives the extractors that runs ask for.
 ///
@@ -18,17 +18,78 @@ pub trait ExtractorSource: Debug + Send + Sync {
     fn extractor(&self, params: &ExtractorParams, shape: ImageShape) -> Result<Arc<dyn FeatureExtractor>>;
 }
 
-/// Extractors that compute in this process.
-#[derive(Debug, Clone, Default)]
+/// An extractor that was made, as long as somebody uses it.
+type Made = (ExtractorParams, ImageShape, Weak<dyn FeatureExtractor>);
+
+/// Extractors that compute in this process. Runs that ask for the same one share it: its weights are in memory once, and a GPU computes their
+/// images together.
+#[derive(Clone, Default)]
 pub struct OwnExtractors {
-    /// Weights, for an extractor that needs them.
-    pub weights: Arc<WeightsStore>,
-    /// Where networks run.
-    pub device: DeviceChoice,
+    weights: Arc<WeightsStore>,
+    device: DeviceChoice,
+    made: Arc<Mutex<Vec<Made>>>,
+}
+
+impl OwnExtractors {
+    /// - `weights`: for an extractor that needs them.
+    /// - `device`: where networks run.
+    pub fn new(weights: Arc<WeightsStore>, device: DeviceChoice) -> Self {
+        Self { weights, device, made: Arc::default() }
+    }
+}
+
+impl Debug for OwnExtractors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnExtractors")
+            .field("weights", &self.weights)
+            .field("device", &self.device)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ExtractorSource for OwnExtractors {
     fn extractor(&self, params: &ExtractorParams, shape: ImageShape) -> Result<Arc<dyn FeatureExtractor>> {
-        params.build(shape, &self.weights, &self.device)
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.retain(|(.., extractor)| extractor.strong_count() > 0);
+        let known = made.iter().find(|(known, its_shape, _)| known == params && *its_shape == shape);
+        if let Some(extractor) = known.and_then(|(.., extractor)| extractor.upgrade()) {
+            return Ok(extractor);
+        }
+        let extractor = params.build(shape, &self.weights, &self.device)?;
+        made.push((params.clone(), shape, Arc::downgrade(&extractor)));
+        Ok(extractor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::extractor::HogParams;
+
+    #[test]
+    fn those_who_ask_for_the_same_extractor_share_it_as_long_as_one_of_them_uses_it() {
+        let source = OwnExtractors::default();
+        let shape = ImageShape { channels: 1, rows: 40, columns: 50 };
+        let ask = |cells, shape| {
+            let params = ExtractorParams::Hog(HogParams { cells, ..HogParams::default() });
+            source.extractor(&params, shape).expect("is made")
+        };
+        let first = ask(4, shape);
+        assert!(Arc::ptr_eq(&first, &ask(4, shape)));
+        assert!(!Arc::ptr_eq(&first, &ask(5, shape)));
+        assert!(!Arc::ptr_eq(&first, &ask(4, ImageShape { rows: 41, ..shape })));
+        drop(first);
+        assert_eq!(
+            source
+                .made
+                .lock()
+                .expect("not poisoned")
+                .iter()
+                .filter(|(.., made)| made.strong_count() > 0)
+                .count(),
+            0
+        );
+        ask(4, shape);
+        assert_eq!(source.made.lock().expect("not poisoned").len(), 1, "what nobody uses is forgotten");
     }
 }

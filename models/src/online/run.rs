@@ -95,7 +95,7 @@ impl OnlineRun {
         weights: Arc<WeightsStore>,
         device: DeviceChoice,
     ) -> Result<Self> {
-        Self::with_extractors(params, preprocess, Arc::new(OwnExtractors { weights, device }))
+        Self::with_extractors(params, preprocess, Arc::new(OwnExtractors::new(weights, device)))
     }
 
     /// A run without images whose features come from `extractors`.
