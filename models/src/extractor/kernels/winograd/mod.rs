@@ -32,6 +32,16 @@ enum Order {
     Planes,
 }
 
+impl Order {
+    /// Where the weights of a point and a panel lie among all: in the order of their use.
+    fn position(self, point: usize, panel: usize, n_panels: usize) -> usize {
+        match self {
+            Order::Blocks(_) => panel * POINTS + point,
+            Order::Planes => point * n_panels + panel,
+        }
+    }
+}
+
 /// A convolution bound to its maps, with its weights transformed and packed.
 #[derive(Debug)]
 pub(super) struct Winograd {
@@ -40,7 +50,7 @@ pub(super) struct Winograd {
     relu: bool,
     transforms: Transforms,
     order: Order,
-    /// `[POINTS][panels][input channels][panel]`.
+    /// `[input channels][panel]` for each point and panel, in the order of their use.
     weights: Buffer,
     bias: Buffer,
 }
@@ -102,23 +112,29 @@ impl Winograd {
                 }
             }
         }
-        let mut weights = Vec::with_capacity(POINTS * input.channels * output.channels);
-        for plane in &transformed {
-            let element = |k: usize, j: usize| if k < n_in { plane[j * n_in + k] } else { 0.0 };
-            weights.extend((kernels.product.pack)(input.channels, n_out, kernels.panel, &element));
-        }
-        let mut bias = convolution.bias.clone();
-        bias.resize(output.channels, 0.0);
         let n_tiles = input.rows.div_ceil(TILE) * input.columns.div_ceil(TILE);
         // Measured: where the weights stay in the core's cache, small blocks leave them there; where they pass by once a block, larger
         // ones pay; where they are many, they must pass by only once.
-        let weight_bytes = size_of_val(weights.as_slice());
+        let weight_bytes = POINTS * input.channels * output.channels * size_of::<f32>();
         let share = if weight_bytes <= kernels.cache / 2 { 8 } else { 4 };
         let bytes = (kernels.cache / share).max(LEAST_BLOCK);
         let block = bytes / (POINTS * input.channels * size_of::<f32>()) / kernels.product.tile
             * kernels.product.tile;
         let few = weight_bytes <= MANY_WEIGHTS && block >= 2 * kernels.product.tile && n_tiles > block;
         let order = if few { Order::Blocks(block) } else { Order::Planes };
+        let mut weights = vec![0.0; POINTS * input.channels * output.channels];
+        let n_panels = output.channels / kernels.panel;
+        for (point, plane) in transformed.iter().enumerate() {
+            let element = |k: usize, j: usize| if k < n_in { plane[j * n_in + k] } else { 0.0 };
+            let packed = (kernels.product.pack)(input.channels, n_out, kernels.panel, &element);
+            let length = input.channels * kernels.panel;
+            for (panel, values) in packed.chunks_exact(length).enumerate() {
+                let at = order.position(point, panel, n_panels) * length;
+                weights[at..at + length].copy_from_slice(values);
+            }
+        }
+        let mut bias = convolution.bias.clone();
+        bias.resize(output.channels, 0.0);
         Winograd {
             input,
             output,
@@ -187,7 +203,7 @@ impl Winograd {
         let n_panels = self.output.channels / kernels.panel;
         match self.order {
             Order::Blocks(block) => {
-                let blocks = Tiling::new(self.n_tiles(), block);
+                let blocks = Tiling::even(self.n_tiles(), block, team.n_threads());
                 team.run(blocks.count(), &|task, thread| {
                     let (first, n) = blocks.tile(task);
                     let planes = self.planes(scratch.at(thread * scratch_stride), n, kernels.panel);
@@ -282,7 +298,8 @@ impl Winograd {
         fetch: *const f32,
     ) {
         let (depth, fetch_stride) = (self.input.channels, TILE * self.output.channels);
-        let weights = self.weights.at((point * self.output.channels + panel * kernels.panel) * depth);
+        let n_panels = self.output.channels / kernels.panel;
+        let weights = self.weights.at(self.order.position(point, panel, n_panels) * kernels.panel * depth);
         let tiling = Tiling::new(planes.tiles, kernels.product.tile);
         for idx in 0..tiling.count() {
             let (first, n) = tiling.tile(idx);
