@@ -49,8 +49,8 @@ struct Place {
 /// What a tile fetches towards the cache for those after it: from where, and how many bytes further at each step of its sum.
 pub(super) type Ahead = (*const f32, usize);
 
-/// Nothing: the same line again and again.
-const NOTHING: Ahead = (std::ptr::null(), 0);
+/// Nothing, without a place.
+pub(super) const NOTHING: Ahead = (std::ptr::null(), 0);
 
 impl GemmConvolution {
     /// Binds `convolution` to its maps. The input's border is at least the padding; the residual may be the output itself.
@@ -128,7 +128,7 @@ impl GemmConvolution {
     fn input_at(&self, arena: &Buffer, place: Place) -> *mut f32 {
         let pad = self.kernel / 2;
         let at = self.input.at(place.row * self.stride, place.column * self.stride);
-        arena.at(at - pad * (self.input.row_stride() + self.input.channels))
+        arena.at(at - pad * (self.input.row_stride() + self.input.pixel_stride()))
     }
 
     /// Computes one chunk of one panel's sums over one tile.
@@ -148,20 +148,23 @@ impl GemmConvolution {
         let last = idx + 1 == self.chunks.len();
         let residual = self.residual.as_ref().filter(|_| last);
         let at = |map: &Map| arena.at(map.at(place.row, place.column) + panel * kernels.held);
+        let b = self.weights.at(channel * self.depth + chunk.b_row * kernels.panel);
+        // The processor takes the trouble to look for a page that is not there.
+        let ahead = if ahead.is_null() { b.cast_const() } else { ahead };
         let operands = Tile {
             pixels: place.pixels,
             a: self.input_at(arena, place).wrapping_add(chunk.a_offset),
-            a_stride: self.stride * self.input.channels,
+            a_stride: self.stride * self.input.pixel_stride(),
             segment_stride: self.input.row_stride(),
             segments: chunk.segments,
             depth: chunk.depth,
-            b: self.weights.at(channel * self.depth + chunk.b_row * kernels.panel),
+            b,
             ahead,
             ahead_stride,
             fetch: at(&self.output),
-            fetch_stride: self.output.channels,
+            fetch_stride: self.output.pixel_stride(),
             c: at(&self.output),
-            c_stride: self.output.channels,
+            c_stride: self.output.pixel_stride(),
             accumulate: idx > 0,
             bias: if idx == 0 { self.bias.at(channel) } else { std::ptr::null() },
             residual: residual.map_or(std::ptr::null(), |map| at(map).cast_const()),
@@ -172,33 +175,37 @@ impl GemmConvolution {
         unsafe { (kernels.product.multiply)(&operands) };
     }
 
-    /// What panel `panel` of chunk `idx` fetches for the tile that comes next, at `next`: of its inputs, then of its outputs, unless they are `known`.
-    fn next_tile(
-        &self,
-        kernels: &Kernels,
-        arena: &Buffer,
-        (idx, panel): (usize, usize),
-        next: Place,
-        known: [bool; 2],
-    ) -> Ahead {
-        let product = &kernels.product;
-        let steps = self.chunks[idx].segments * self.chunks[idx].depth / product.step;
-        let (turn, turns) =
-            (idx * self.n_panels(kernels) + panel, self.chunks.len() * self.n_panels(kernels));
-        let bytes = |map: &Map| next.pixels * map.channels * size_of::<f32>();
-        let inputs = if known[0] || self.kernel > 1 || self.stride > 1 { 0 } else { bytes(&self.input) };
+    /// What each panel of each chunk in turn fetches for the tile that comes next: of its inputs, then of its outputs, unless they are
+    /// `known`.
+    fn next_tile(&self, kernels: &Kernels, known: [bool; 2]) -> Vec<Fetch> {
+        let (product, panels) = (&kernels.product, self.n_panels(kernels));
+        let turns = self.chunks.len() * panels;
+        let bytes = |map: &Map| product.tile * map.pixel_stride() * size_of::<f32>();
+        // The row above has had all filter rows but these.
+        let rows = if self.kernel > 1 { self.stride } else { 1 };
+        let inputs =
+            if known[0] || self.kernel < self.stride { 0 } else { rows * self.stride * bytes(&self.input) };
         let outputs = if known[1] { 0 } else { bytes(&self.output) };
-        if product.lines == 0 || inputs + outputs == 0 {
-            return NOTHING;
-        }
-        let least = inputs.div_ceil(steps * product.lines * LINE);
-        let first = (turns * inputs).div_ceil(inputs + outputs).max(least).min(turns);
-        if turn < first {
-            ahead(product, self.input_at(arena, next), inputs, steps, (turn, first))
-        } else {
-            let output = arena.at(self.output.at(next.row, next.column));
-            ahead(product, output, outputs, steps, (turn - first, turns - first))
-        }
+        let fetch = |turn: usize| {
+            let chunk = &self.chunks[turn / panels];
+            let steps = chunk.segments * chunk.depth / product.step;
+            if product.lines == 0 || inputs + outputs == 0 {
+                return Fetch { of_output: true, offset: 0, stride: 0 };
+            }
+            let least = inputs.div_ceil(steps * product.lines * LINE);
+            let first =
+                (turns * inputs).div_ceil(inputs + outputs).max(least).min(turns).next_multiple_of(rows);
+            if turn < first {
+                let each = first / rows;
+                let row = (self.kernel - rows + turn / each) * self.input.row_stride() * size_of::<f32>();
+                let (offset, stride) = share(product, inputs / rows, steps, (turn % each, each));
+                Fetch { of_output: false, offset: row + offset, stride }
+            } else {
+                let (offset, stride) = share(product, outputs, steps, (turn - first, turns - first));
+                Fetch { of_output: true, offset, stride }
+            }
+        };
+        (0..turns).map(fetch).collect()
     }
 
     /// What tile `tile` of `tiles` fetches of the weights that come after panel `panel`.
@@ -213,22 +220,39 @@ impl GemmConvolution {
     }
 }
 
-/// What product `turn` of `turns` with `steps` steps each fetches of the `bytes` from `from` on. All fetch some: too many lines at
-/// once keep those waiting that are needed now.
+/// Where product `turn` of `turns` with `steps` steps each begins to fetch of `bytes`, and how many it goes on at each step. All fetch
+/// some: too many lines at once keep those waiting that are needed now.
+fn share(product: &Product, bytes: usize, steps: usize, (turn, turns): (usize, usize)) -> (usize, usize) {
+    let stride = bytes.div_ceil(turns * steps);
+    let stride = if product.lines > 1 { stride.next_multiple_of(product.lines * LINE) } else { stride };
+    let offset = turn * steps * stride;
+    if offset < bytes { (offset, stride) } else { (0, 0) }
+}
+
+/// What product `turn` of `turns` with `steps` steps each fetches of the `bytes` from `from` on.
 pub(super) fn ahead(
     product: &Product,
     from: *const f32,
     bytes: usize,
     steps: usize,
-    (turn, turns): (usize, usize),
+    turn: (usize, usize),
 ) -> Ahead {
     if product.lines == 0 {
         return NOTHING;
     }
-    let stride = bytes.div_ceil(turns * steps);
-    let stride = if product.lines > 1 { stride.next_multiple_of(product.lines * LINE) } else { stride };
-    let offset = turn * steps * stride;
-    if offset < bytes { (from.wrapping_byte_add(offset), stride) } else { NOTHING }
+    let (offset, stride) = share(product, bytes, steps, turn);
+    if stride > 0 { (from.wrapping_byte_add(offset), stride) } else { NOTHING }
+}
+
+/// What a product fetches for the next tile.
+#[derive(Debug)]
+struct Fetch {
+    /// Of the outputs, else of the inputs.
+    of_output: bool,
+    /// Bytes from the tile's first.
+    offset: usize,
+    /// Bytes from one step to the next; 0 for nothing.
+    stride: usize,
 }
 
 /// Convolutions with outputs of the same rows and columns, computed one after the other tile by tile: what one leaves in the cache the next
@@ -236,6 +260,8 @@ pub(super) fn ahead(
 #[derive(Debug)]
 pub(super) struct Chain {
     parts: Vec<GemmConvolution>,
+    /// Of each part, for each chunk and panel.
+    fetches: Vec<Vec<Fetch>>,
 }
 
 impl std::fmt::Display for Chain {
@@ -250,8 +276,8 @@ impl std::fmt::Display for Chain {
 
 impl Chain {
     /// A chain of one convolution.
-    pub(super) fn new(first: GemmConvolution) -> Chain {
-        Chain { parts: vec![first] }
+    pub(super) fn new(kernels: &Kernels, first: GemmConvolution) -> Chain {
+        Chain { fetches: vec![first.next_tile(kernels, [false; 2])], parts: vec![first] }
     }
 
     /// Appends `next`, which needs of the others no more than the pixels of its own tile; gives it back where the weights of all would
@@ -262,6 +288,9 @@ impl Chain {
         if size(&self.parts[0]) != size(&next) || next.kernel > 1 || bytes > kernels.cache / 2 + (64 << 10) {
             return Some(next);
         }
+        let before = |map: &Map| self.parts.iter().any(|part| part.output == *map);
+        let known = [before(&next.input), before(&next.output)];
+        self.fetches.push(next.next_tile(kernels, known));
         self.parts.push(next);
         None
     }
@@ -336,12 +365,13 @@ impl Chain {
     ///
     /// As [`run`](Self::run)'s; no other thread computes the same tile.
     unsafe fn compute_tile(&self, kernels: &Kernels, arena: &Buffer, place: Place, next: Place) {
-        for (i, part) in self.parts.iter().enumerate() {
-            let before = |map: &Map| self.parts[..i].iter().any(|part| part.output == *map);
-            let known = [before(&part.input), before(&part.output)];
+        for (part, fetches) in self.parts.iter().zip(&self.fetches) {
+            let output = arena.at(part.output.at(next.row, next.column));
+            let (input, mut fetches) = (part.input_at(arena, next), fetches.iter());
             for idx in 0..part.chunks.len() {
-                for panel in 0..part.n_panels(kernels) {
-                    let ahead = part.next_tile(kernels, arena, (idx, panel), next, known);
+                for (panel, fetch) in (0..part.n_panels(kernels)).zip(&mut fetches) {
+                    let from = if fetch.of_output { output } else { input };
+                    let ahead = (from.wrapping_byte_add(fetch.offset).cast_const(), fetch.stride);
                     // SAFETY: the caller's promise.
                     unsafe { part.compute(kernels, arena, (idx, panel), place, ahead) };
                 }

@@ -74,7 +74,7 @@ impl Layer {
         } else {
             let added = residual.then_some(added);
             let step = GemmConvolution::new(convolution, kernels, input, output, added, true);
-            (Step::Gemm(Chain::new(step)), [0, 0])
+            (Step::Gemm(Chain::new(kernels, step)), [0, 0])
         };
         let scratch = Buffer::zeros(all.max(each * team.n_threads()));
         Ok(Layer { kernels, step, arena, scratch, scratch_stride: each, team })

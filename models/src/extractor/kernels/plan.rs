@@ -300,12 +300,12 @@ impl Layout {
             Some(Step::Gemm(chain)) if block.reduce.stride == 1 => chain.append(kernels, reduce),
             _ => Some(reduce),
         };
-        steps.extend(reduce.map(|reduce| Step::Gemm(Chain::new(reduce))));
+        steps.extend(reduce.map(|reduce| Step::Gemm(Chain::new(kernels, reduce))));
         steps.push(if winograd {
             Step::Winograd(Winograd::new(&block.spatial, kernels, reduced, spatial, true))
         } else {
             let spatial = GemmConvolution::new(&block.spatial, kernels, reduced, spatial, None, true);
-            Step::Gemm(Chain::new(spatial))
+            Step::Gemm(Chain::new(kernels, spatial))
         });
         let mut output = Map { offset: input.offset, ..after(&block.expand, spatial, kernels) };
         let mut shortcut = None;
@@ -313,14 +313,16 @@ impl Layout {
             let other = usize::from(input.offset == self.maps[0].offset);
             output.offset = self.maps[other].offset;
             let part = GemmConvolution::new(convolution, kernels, input, output, None, false);
-            shortcut = Some(Chain::new(part));
+            shortcut = Some(Chain::new(kernels, part));
         }
         let expand = GemmConvolution::new(&block.expand, kernels, spatial, output, Some(output), true);
         let expand = match &mut shortcut {
             Some(chain) => chain.append(kernels, expand),
             None => Some(expand),
         };
-        steps.extend(shortcut.into_iter().chain(expand.map(Chain::new)).map(Step::Gemm));
+        steps.extend(
+            shortcut.into_iter().chain(expand.map(|expand| Chain::new(kernels, expand))).map(Step::Gemm),
+        );
         output
     }
 

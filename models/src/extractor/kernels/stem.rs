@@ -142,7 +142,7 @@ impl Stem {
                         columns_out: self.output.columns,
                         channels: self.width,
                         output: arena.at(self.output.at(pooled_row, 0)),
-                        output_stride: self.output.channels,
+                        output_stride: self.output.pixel_stride(),
                     });
                 }
             }

@@ -55,7 +55,7 @@ impl Tap {
                 let n = PIXELS.min(start + n - pixel);
                 let mut values = [[0f32; MAX_PANEL]; PIXELS];
                 for (at, values) in values.iter_mut().enumerate().take(n) {
-                    let from = arena.at(self.map.offset + (pixel + at) * self.map.channels + held);
+                    let from = arena.at(self.map.offset + (pixel + at) * self.map.pixel_stride() + held);
                     // SAFETY: the map holds a multiple of the panel, which is one of [`CHUNK`], and `values` at least a panel.
                     unsafe {
                         match kernels.decode {
@@ -70,7 +70,10 @@ impl Tap {
                     }
                 }
                 for channel in 0..channels {
-                    let line = values.map(|pixel| pixel[channel]);
+                    let mut line = [0f32; PIXELS];
+                    for (to, pixel) in line.iter_mut().zip(&values) {
+                        *to = pixel[channel];
+                    }
                     // SAFETY: `first + channel < n_channels`, and each task has its own channels and pixels of the output.
                     unsafe {
                         let to = output.0.add((first + channel) * pixels + pixel);

@@ -179,7 +179,7 @@ fn check_convolution(
         let mut team = Team::new(2).unwrap();
         let part =
             GemmConvolution::new(&convolution, kernels, from, to, residual.then_some(shortcut), residual);
-        let layer = Chain::new(part);
+        let layer = Chain::new(kernels, part);
         // SAFETY: the maps were laid out in this arena above.
         unsafe { layer.run(kernels, &mut team, &arena) };
         let found = error(&take(kernels, &arena, &to, n_out), &wanted);
@@ -275,6 +275,13 @@ fn convolutions_whose_weights_exceed_a_chunk_or_the_cache_equal_the_definition()
     check_convolution(3, [33, 600, 2, 3], 3, 2, false);
     check_convolution(4, [40, 200, 9, 13], 3, 1, false);
     check_convolution(5, [16, 32, 40, 61], 3, 1, false);
+}
+
+#[test]
+fn convolutions_on_maps_whose_pixels_fill_a_page_equal_the_definition() {
+    check_convolution(6, [1024, 40, 5, 9], 3, 1, false);
+    check_convolution(7, [64, 1024, 5, 6], 1, 2, false);
+    check_convolution(8, [1024, 2048, 3, 5], 1, 1, true);
 }
 
 proptest! {

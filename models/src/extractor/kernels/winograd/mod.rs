@@ -3,7 +3,7 @@
 pub(super) mod transform;
 
 use super::arena::Buffer;
-use super::convolution::ahead;
+use super::convolution::{Ahead, NOTHING, ahead};
 use super::gemm::{Tile, Tiling};
 use super::isa::{Kernels, Transforms};
 use super::map::Map;
@@ -50,9 +50,19 @@ pub(super) struct Winograd {
     relu: bool,
     transforms: Transforms,
     order: Order,
+    /// Whether the weights stay in the cache from one block to the next.
+    weights_stay: bool,
     /// `[input channels][panel]` for each point and panel, in the order of their use.
     weights: Buffer,
     bias: Buffer,
+}
+
+/// What the products fetch for later.
+enum Later<'a> {
+    /// The weights of the next, and, at the beginning of each tile's, something else.
+    Weights(*const f32),
+    /// The outputs of a block and the inputs of the next, of which the first and the number of the tiles are given, by the product's number.
+    Pixels { arena: &'a Buffer, tiles: [(usize, usize); 2], turn: usize },
 }
 
 /// Operands of the products of some tiles: planes `[tiles, channels]`, strides in values.
@@ -116,7 +126,8 @@ impl Winograd {
         // Measured: where the weights stay in the core's cache, small blocks leave them there; where they pass by once a block, larger
         // ones pay; where they are many, they must pass by only once.
         let weight_bytes = POINTS * input.channels * output.channels * size_of::<f32>();
-        let share = if weight_bytes <= kernels.cache / 2 { 8 } else { 4 };
+        let weights_stay = weight_bytes <= kernels.cache / 2;
+        let share = if weights_stay { 8 } else { 4 };
         let bytes = (kernels.cache / share).max(LEAST_BLOCK);
         let block = bytes / (POINTS * input.channels * size_of::<f32>()) / kernels.product.tile
             * kernels.product.tile;
@@ -141,6 +152,7 @@ impl Winograd {
             relu,
             transforms,
             order,
+            weights_stay,
             weights: Buffer::from_slice(&weights),
             bias: Buffer::from_slice(&bias),
         }
@@ -164,11 +176,50 @@ impl Winograd {
         self.input.columns.div_ceil(TILE)
     }
 
-    /// Position of a pixel of tile `tile` in the output map, if it lies there.
-    fn pixel(&self, tile: usize, [row, column]: [usize; 2]) -> Option<usize> {
-        let (row, column) =
-            (tile / self.tiles_across() * TILE + row, tile % self.tiles_across() * TILE + column);
-        (row < self.output.rows && column < self.output.columns).then(|| self.output.at(row, column))
+    /// One panel of one pixel of tile `first` in the output map, if it has a pixel `point` and it lies there. The outputs are far
+    /// away until they are written: each product fetches one pixel of each tile.
+    fn output_pixel(
+        &self,
+        kernels: &Kernels,
+        arena: &Buffer,
+        first: usize,
+        panel: usize,
+        point: usize,
+    ) -> *const f32 {
+        let across = self.tiles_across();
+        let (row, column) = (first / across * TILE + point / TILE, first % across * TILE + point % TILE);
+        if point < TILE * TILE && row < self.output.rows && column < self.output.columns {
+            arena.at(self.output.at(row, column) + panel * kernels.panel)
+        } else {
+            std::ptr::null()
+        }
+    }
+
+    /// What product `turn` of `turns` of a block fetches: in the first half the pixels of its outputs, then those of the next block's inputs,
+    /// given the first and the number of the tiles of both.
+    fn pixels(
+        &self,
+        kernels: &Kernels,
+        arena: &Buffer,
+        [these, next]: [(usize, usize); 2],
+        steps: usize,
+        (turn, turns): (usize, usize),
+    ) -> Ahead {
+        // The first two rows that a tile reads have been read with the tiles above.
+        let (map, (first, n), above, turn) = if turn < turns / 2 {
+            (&self.output, these, 0, turn)
+        } else {
+            (&self.input, next, 1, turn - turns / 2)
+        };
+        let each = (turns / 2 / TILE).max(1);
+        let tile = first + n * (turn % each) / each;
+        let row = tile / self.tiles_across() * TILE + turn / each + above;
+        if turn / each >= TILE || row >= map.rows {
+            return NOTHING;
+        }
+        let from = arena.at(map.at(row, tile % self.tiles_across() * TILE));
+        let bytes = n.div_ceil(each) * TILE * map.pixel_stride() * size_of::<f32>();
+        ahead(&kernels.product, from, bytes, steps, (0, 1))
     }
 
     /// Values of scratch memory: for each thread, and for all together.
@@ -206,22 +257,20 @@ impl Winograd {
                 let blocks = Tiling::even(self.n_tiles(), block, team.n_threads());
                 team.run(blocks.count(), &|task, thread| {
                     let (first, n) = blocks.tile(task);
+                    let next = blocks.tile((task + 1).min(blocks.count() - 1));
                     let planes = self.planes(scratch.at(thread * scratch_stride), n, kernels.panel);
                     // SAFETY: tasks write different tiles, a thread has its own planes.
                     unsafe {
                         self.transform_input(arena, &planes, first, 0..n);
                         for panel in 0..n_panels {
                             for point in 0..POINTS {
-                                // The outputs are far away until they are written: each product fetches one pixel of each tile.
-                                let fetch = if point < TILE * TILE {
-                                    self.pixel(first, [point / TILE, point % TILE])
-                                        .map_or(std::ptr::null(), |at| {
-                                            arena.at(at + panel * kernels.panel).cast_const()
-                                        })
+                                let turn = panel * POINTS + point;
+                                let ahead = if self.weights_stay {
+                                    Later::Pixels { arena, tiles: [(first, n), next], turn }
                                 } else {
-                                    std::ptr::null()
+                                    Later::Weights(self.output_pixel(kernels, arena, first, panel, point))
                                 };
-                                self.multiply(kernels, &planes, point, panel, 0, fetch);
+                                self.multiply(kernels, &planes, (point, panel), 0, &ahead);
                             }
                             self.transform_output(kernels, arena, &planes, first, 0..n, panel);
                         }
@@ -244,7 +293,10 @@ impl Winograd {
                     for panel in first..first + n {
                         let channel = panel * kernels.panel;
                         // SAFETY: tasks write different planes or panels.
-                        unsafe { self.multiply(kernels, planes, point, panel, channel, std::ptr::null()) };
+                        unsafe {
+                            let ahead = Later::Weights(std::ptr::null());
+                            self.multiply(kernels, planes, (point, panel), channel, &ahead);
+                        }
                     }
                 });
                 team.run(some.count(), &|task, _| {
@@ -271,8 +323,9 @@ impl Winograd {
             // SAFETY: the rows and columns given lie in the map.
             unsafe {
                 (self.transforms.input)(&Input {
-                    from: arena.at(map.at(row, column)).wrapping_sub(map.row_stride() + map.channels),
+                    from: arena.at(map.at(row, column)).wrapping_sub(map.row_stride() + map.pixel_stride()),
                     row_stride: map.row_stride(),
+                    pixel_stride: map.pixel_stride(),
                     channels: map.channels,
                     rows: inside(row, map.rows),
                     columns: inside(column, map.columns),
@@ -292,22 +345,31 @@ impl Winograd {
         &self,
         kernels: &Kernels,
         planes: &Planes,
-        point: usize,
-        panel: usize,
+        (point, panel): (usize, usize),
         channel: usize,
-        fetch: *const f32,
+        later: &Later<'_>,
     ) {
-        let (depth, fetch_stride) = (self.input.channels, TILE * self.output.channels);
+        let (depth, fetch_stride) = (self.input.channels, TILE * self.output.pixel_stride());
         let n_panels = self.output.channels / kernels.panel;
         let weights = self.weights.at(self.order.position(point, panel, n_panels) * kernels.panel * depth);
         let tiling = Tiling::new(planes.tiles, kernels.product.tile);
         for idx in 0..tiling.count() {
             let (first, n) = tiling.tile(idx);
-            // The panel multiplied next; beyond the last, what lies there.
-            let next = weights.wrapping_add(depth * kernels.panel);
-            let bytes = depth * kernels.panel * size_of::<f32>();
             let steps = depth / kernels.product.step;
-            let (ahead, ahead_stride) = ahead(&kernels.product, next, bytes, steps, (idx, tiling.count()));
+            let ((ahead, ahead_stride), fetch) = match *later {
+                // The panel multiplied next; beyond the last, what lies there.
+                Later::Weights(fetch) => {
+                    let next = weights.wrapping_add(depth * kernels.panel);
+                    let bytes = depth * kernels.panel * size_of::<f32>();
+                    (ahead(&kernels.product, next, bytes, steps, (idx, tiling.count())), fetch)
+                }
+                Later::Pixels { arena, tiles, turn } => {
+                    let turns = n_panels * POINTS * tiling.count();
+                    let turn = turn * tiling.count() + idx;
+                    (self.pixels(kernels, arena, tiles, steps, (turn, turns)), std::ptr::null())
+                }
+            };
+            let ahead = if ahead.is_null() { weights.cast_const() } else { ahead };
             // SAFETY: `n` rows from `first` on lie in the planes.
             unsafe {
                 (kernels.product.multiply)(&Tile {
@@ -361,7 +423,7 @@ impl Winograd {
                     relu: self.relu,
                     to: arena.at(map.at(row, column) + channel),
                     row_stride: map.row_stride(),
-                    pixel_stride: map.channels,
+                    pixel_stride: map.pixel_stride(),
                     rows: TILE.min(map.rows - row),
                     columns: TILE.min(map.columns - column),
                 });

@@ -25,6 +25,7 @@ pub(in crate::extractor::kernels) struct Input {
     /// The pixel at the tile's first row and column, which may lie outside of the map.
     pub(in crate::extractor::kernels) from: *const f32,
     pub(in crate::extractor::kernels) row_stride: usize,
+    pub(in crate::extractor::kernels) pixel_stride: usize,
     pub(in crate::extractor::kernels) channels: usize,
     /// The tile's rows `[first, end)` that lie in the map; the others are zero.
     pub(in crate::extractor::kernels) rows: [usize; 2],
@@ -118,7 +119,7 @@ pub(in crate::extractor::kernels) unsafe fn input<V: Vector>(tile: &Input) {
                     || ((tile.rows[0]..tile.rows[1]).contains(&$row)
                         && (tile.columns[0]..tile.columns[1]).contains(&$column))
                 {
-                    V::load(from.wrapping_add($row * tile.row_stride + $column * tile.channels))
+                    V::load(from.wrapping_add($row * tile.row_stride + $column * tile.pixel_stride))
                 } else {
                     V::splat(0.0)
                 }
