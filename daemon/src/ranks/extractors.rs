@@ -26,7 +26,7 @@ impl SharedExtractors {
 
 impl ExtractorSource for SharedExtractors {
     fn extractor(&self, params: &ExtractorParams, shape: ImageShape) -> Result<Arc<dyn FeatureExtractor>> {
-        let arithmetic = params.arithmetic(self.device);
+        let arithmetic = self.arithmetic(params);
         let by = Maker {
             params: params.clone(),
             shape,
@@ -36,6 +36,10 @@ impl ExtractorSource for SharedExtractors {
         };
         let (feature_shape, _) = extract(&self.ranks, &by, 0, Vec::new())?;
         Ok(Arc::new(SharedExtractor { ranks: Arc::clone(&self.ranks), by, feature_shape, arithmetic }))
+    }
+
+    fn arithmetic(&self, params: &ExtractorParams) -> &'static str {
+        params.arithmetic(self.device)
     }
 }
 

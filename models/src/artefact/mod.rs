@@ -16,7 +16,7 @@ pub use manifest::{ArrayRecord, ArraysFile, FORMAT_VERSION, Manifest};
 
 use crate::Result;
 use crate::calibration::Threshold;
-use crate::extractor::{DeviceChoice, WeightsStore};
+use crate::extractor::{DeviceChoice, WeightsStore, is_rounded};
 use crate::pipeline::{Pipeline, WeightsUsed};
 use crate::transform::{Pca, Scaler};
 use arrays::{Array, Loaded, Values};
@@ -112,7 +112,7 @@ impl Artefact {
         }
         let arithmetic =
             [manifest.arithmetic.as_deref().unwrap_or(extractor.arithmetic()), extractor.arithmetic()];
-        if arithmetic[0] != arithmetic[1] && arithmetic.iter().any(|name| ["f16", "bf16"].contains(name)) {
+        if arithmetic[0] != arithmetic[1] && arithmetic.into_iter().any(is_rounded) {
             let [wanted, found] = arithmetic;
             let message = format!(
                 "was fitted on features in {wanted}; the device {device} gives them in {found}: choose the device of the fit, or fit again"

@@ -20,6 +20,7 @@ pub use hog::{Hog, HogParams};
 pub use manifest::{Architecture, Manifest, Normalisation, Tap, Variant};
 pub use random::random_resnet50;
 pub use resnet::{ResNet, ResNetSpec};
+pub(crate) use source::is_rounded;
 pub use source::{ExtractorSource, OwnExtractors};
 pub use store::WeightsStore;
 pub use weights::sha256_of;

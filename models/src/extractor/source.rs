@@ -16,6 +16,20 @@ pub trait ExtractorSource: Debug + Send + Sync {
     ///
     /// Those of [`ExtractorParams::build`].
     fn extractor(&self, params: &ExtractorParams, shape: ImageShape) -> Result<Arc<dyn FeatureExtractor>>;
+
+    /// The [arithmetic](FeatureExtractor::arithmetic) of the extractors it gives.
+    fn arithmetic(&self, params: &ExtractorParams) -> &'static str;
+
+    /// The format of fewer bits than f32 that features are rounded to on their way, if there is one. What was learnt from such features does
+    /// not judge others, nor the other way round; between f32 and [`Isa::Amx`](super::kernels::Isa::Amx) the difference is small.
+    fn rounded_to(&self, params: &ExtractorParams) -> Option<&'static str> {
+        Some(self.arithmetic(params)).filter(|&arithmetic| is_rounded(arithmetic))
+    }
+}
+
+/// Whether this is the arithmetic of features rounded to fewer bits than f32 has.
+pub(crate) fn is_rounded(arithmetic: &str) -> bool {
+    matches!(arithmetic, "f16" | "bf16")
 }
 
 /// An extractor that was made, as long as somebody uses it.
@@ -58,6 +72,10 @@ impl ExtractorSource for OwnExtractors {
         let extractor = params.build(shape, &self.weights, &self.device)?;
         made.push((params.clone(), shape, Arc::downgrade(&extractor)));
         Ok(extractor)
+    }
+
+    fn arithmetic(&self, params: &ExtractorParams) -> &'static str {
+        params.arithmetic(self.device)
     }
 }
 

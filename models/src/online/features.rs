@@ -60,6 +60,11 @@ impl FeatureMaker {
         Self { params, seed, source, extractor: None, projection: Vec::new() }
     }
 
+    /// What features are rounded to, as [`ExtractorSource::rounded_to`].
+    pub(super) fn rounded_to(&self) -> Option<&'static str> {
+        self.source.rounded_to(&self.params)
+    }
+
     /// The features of the compared image.
     ///
     /// # Errors

@@ -165,7 +165,12 @@ impl Rule for ForestRule {
     }
 
     fn settings(&self) -> serde_json::Value {
-        serde_json::json!({ "extractor": self.params.extractor, "max_images": self.params.max_images })
+        let ForestRuleParams { extractor, max_images, .. } = &self.params;
+        let mut settings = serde_json::json!({ "extractor": extractor, "max_images": max_images });
+        if let Some(format) = self.source.rounded_to(extractor) {
+            settings["features.rounded_to"] = format.into();
+        }
+        settings
     }
 
     fn store(&self, id: u64, state: &Features, record: &mut Record) {

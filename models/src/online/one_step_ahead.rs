@@ -396,6 +396,9 @@ impl Rule for OneStepAhead {
         let mut settings = of_residuals(&self.params);
         settings["seed"] = self.seed.into();
         settings["max_lag"] = self.params.max_lag.into();
+        if let Some(format) = self.maker.as_ref().and_then(FeatureMaker::rounded_to) {
+            settings["features.rounded_to"] = format.into();
+        }
         if let Some(prior) = &self.prior {
             settings["prior"] = prior.sha256().into();
         }

@@ -350,6 +350,30 @@ fn the_papers_rule_leaves_old_images_out_and_is_the_same_after_a_rewind_and_a_re
     assert_eq!(tell(&feed(&mut live, 1..=70, image)), tell(&all));
 }
 
+#[test]
+fn run_whose_features_were_rounded_does_not_go_on_with_others() {
+    use crate::extractor::{ExtractorParams, GpuPrecision, OwnExtractors, ResNet50Params, Tap};
+    let extractor = ExtractorParams::ResNet50(ResNet50Params { weights: "w".into(), tap: Tap::Layer3 });
+    let forest = ForestRuleParams { extractor: extractor.clone(), ..ForestRuleParams::default() };
+    let mut ahead = OnlineParams::default();
+    ahead.one_step_ahead.features.extractor = extractor;
+    for params in [OnlineParams { method: OnlineMethod::Forest, forest, ..OnlineParams::default() }, ahead] {
+        let settings = |device| {
+            let extractors = std::sync::Arc::new(OwnExtractors::new(Default::default(), device));
+            OnlineRun::with_extractors(params.clone(), Preprocess::default(), extractors).unwrap().settings()
+        };
+        let gpu = |precision| settings(DeviceChoice::Cuda(0, precision));
+        assert_eq!(settings(DeviceChoice::Cpu), settings(DeviceChoice::CpuF32), "too near to part a run");
+        assert_eq!(settings(DeviceChoice::Cpu), gpu(GpuPrecision::F32));
+        let differs = |precision| manifest::first_difference("", &gpu(GpuPrecision::F16), &gpu(precision));
+        assert_eq!(differs(GpuPrecision::F16), None);
+        for (other, name) in [(GpuPrecision::F32, "null"), (GpuPrecision::Bf16, "\"bf16\"")] {
+            let wanted = ["rule.features.rounded_to", "\"f16\"", name].map(String::from);
+            assert_eq!(differs(other), Some(wanted.into()));
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Act {
     Next { ahead: i64, faulty: bool },
