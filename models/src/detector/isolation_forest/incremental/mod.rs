@@ -1,4 +1,5 @@
-//! An isolation forest that images come into and go from, at a cost that grows as the logarithm of their number.
+//! An isolation forest that images come into and go from, at a cost that grows as the square of the logarithm of
+//! their number at most.
 //!
 //! A tree on `n` rows is drawn from a distribution `T(n)`: at each node a column uniform among the `d` that vary, then a value uniform
 //! in its range (Liu, Ting, Zhou 2008, algorithm 2). Given a tree from `T(n)`, [`insert`](IncrementalForest::insert) makes one from
@@ -20,8 +21,8 @@
 //! `q'`. (Of the trees that step 2 keeps and step 3 makes, the share of those kept, the mean of `r`, is the same for every column, and
 //! the column of a tree that was replaced has the distribution `(1 - r(q)) / sum (1 - r)`, which `q'` then has.)
 //!
-//! `1 - r` is about `2 / (n + 1)` for a row like the others, and to grow anew costs as many rows as the node has, so that a level costs the
-//! same wherever it is. Whether `x` lies within `S` in a column is mostly known after a look at a few rows.
+//! `1 - r` is about `2 / (n + 1)` for a row like the others, and to grow a node of `n` rows anew takes `n log n` steps, so that each level of a path
+//! costs as many steps as there are levels below it. Whether a split parts `x` from `S` is mostly known after a look at a few rows.
 
 mod arena;
 mod tree;
