@@ -32,8 +32,6 @@ def main():
 
     from relu_samples import wide_samples
 
-    x = wide_samples(args.rows)
-    by_columns = np.asfortranarray(x)  # isotree wants it so; not counted
     ours = subprocess.Popen(
         [ROOT / "target/release/examples/forest_timer", str(args.rows), str(args.trees)],
         stdin=subprocess.PIPE,
@@ -47,6 +45,11 @@ def main():
         ours.stdin.write(question + "\n")
         ours.stdin.flush()
         return float(ours.stdout.readline())
+
+    # First of all, as long as memory is there in large pages.
+    ask("pool"), ask("pool_bf16")
+    x = wide_samples(args.rows)
+    by_columns = np.asfortranarray(x)  # isotree wants it so; not counted
 
     def timed(work):
         start = time.perf_counter()
@@ -76,18 +79,25 @@ def main():
         "fit: ours, pool of bf16": lambda seed: ask("pool_bf16"),
         "fit: isotree": lambda seed: timed(lambda: iso(seed + 1).fit(by_columns)),
         "fit: scikit-learn": lambda seed: timed(lambda: sklearn(seed).fit(x)),
+        "fit: one row's paths, ours": lambda seed: ask("against"),
         "score a row: ours": lambda seed: ask("score"),
         "score a row: ours, known finite": lambda seed: ask("finite"),
         "score a row: isotree": lambda seed: timed(lambda: fitted_iso.predict(one)),
         "score a row: scikit-learn": lambda seed: timed(lambda: fitted_sklearn.score_samples(one)),
     }
+    for work in contenders.values():
+        work(args.rounds)
     times = {name: [] for name in contenders}
     for seed in range(args.rounds):
         for name, work in contenders.items():
             times[name].append(work(seed))
-    # What comes before a fit: our pool takes a row an image; isotree wants a transposed copy of all.
+    # What comes before a fit: our pool takes a row an image; the others want all rows in one matrix, isotree a transposed one.
     times["append a row: ours"] = [ask("append") for _ in range(32)]
+    times["append an equal row: ours"] = [ask("append_equal") for _ in range(32)]
+    del by_columns
     times["transpose all rows: isotree"] = [timed(lambda: np.asfortranarray(x))]
+    rows = list(x)
+    times["join all rows: scikit-learn"] = [timed(lambda: np.stack(rows))]
     ours.stdin.close()
     ours.wait()
     print(f"{args.trees} trees, {args.rows} x {x.shape[1]}, {args.threads} threads, {args.rounds} rounds; milliseconds")
