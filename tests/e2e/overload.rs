@@ -41,12 +41,13 @@ fn control_socket_answers_while_images_wait_to_be_judged() {
     assert_eq!(status.status, 200);
     assert!(status.detail["queue"]["length"].as_u64().unwrap() > 10, "{}", status.detail);
     assert_eq!(status.detail["queue"]["capacity"], 64);
-    // A worker that has finished one image and not yet taken the next is not busy, so one look may find it so; ten in a row may not.
-    let busy: Vec<u64> = std::iter::once(status.clone())
-        .chain((0..9).map(|_| daemon.control("STATUS")))
-        .map(|status| status.detail["workers"]["busy"].as_u64().unwrap())
-        .collect();
-    assert!(busy.contains(&1) && busy.iter().all(|&busy| busy <= 1), "{busy:?}");
+    // Between two images a worker is not busy, and on a loaded machine it may be kept there for long; but not until no image waits.
+    let mut look = status.clone();
+    while look.detail["workers"]["busy"] != 1 {
+        assert_eq!(look.detail["workers"]["busy"], 0, "{}", look.detail);
+        assert!(look.detail["queue"]["length"].as_u64().unwrap() > 0, "{}", look.detail);
+        look = daemon.control("STATUS");
+    }
     assert!(status.detail["last_progress_age_s"].as_f64().unwrap() < 30.0);
     assert_eq!(daemon.control("PING").status, 200);
     (1..60).for_each(|_| assert_eq!(client.receive().status, 200));
