@@ -109,9 +109,10 @@ bench: setup
 # Taking turns with onnxruntime, OpenVINO, TensorFlow, Keras and candle; with scikit-learn and isotree; CLASSIFY from end to end.
 bench-peers: setup clients
 	$(CARGO) build --release --locked -p anomalyd -p anomalyd-models --bins --examples
-	PYTHON=$(PYTHON) sh tests/reference/make_peers.sh build/peers onnx onnxruntime openvino tensorflow-cpu scikit-learn isotree
+	PYTHON=$(PYTHON) sh tests/reference/make_peers.sh build/peers onnx onnxruntime openvino tensorflow-cpu scikit-learn pandas isotree
 	build/peers/bin/python tests/reference/bench_extractor_peers.py
-	build/peers/bin/python tests/reference/bench_forest_peers.py
+	build/peers/bin/python tests/reference/bench_forest_peers.py --threads 1
+	build/peers/bin/python tests/reference/bench_forest_peers.py --threads 2
 	build/peers/bin/python tests/reference/bench_classify.py
 
 # Every figure by one configuration; the runs lie in ANOMALYD_SHARED/data.
