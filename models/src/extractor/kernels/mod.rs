@@ -27,6 +27,7 @@ mod network;
 mod peak;
 mod plan;
 #[cfg(target_arch = "x86_64")]
+mod sleeper;
 mod split;
 mod stem;
 mod tap;

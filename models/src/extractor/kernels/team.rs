@@ -3,6 +3,7 @@
 //! Tasks are taken from one counter, so a thread that the system holds up delays at most its own task, and one that has not yet
 //! woken is not waited for. A task's result must not depend on which thread runs it.
 
+use super::sleeper::Sleeper;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -28,7 +29,7 @@ struct Shared {
     job: [AtomicUsize; 2],
     panicked: AtomicBool,
     leaving: AtomicBool,
-    asleep: Mutex<usize>,
+    asleep: Mutex<Vec<Sleeper>>,
     wake: Condvar,
     /// True while the caller sleeps until the last worker leaves the gate.
     awaited: AtomicBool,
@@ -66,7 +67,7 @@ impl Team {
             job: [AtomicUsize::new(0), AtomicUsize::new(0)],
             panicked: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
-            asleep: Mutex::new(0),
+            asleep: Mutex::default(),
             wake: Condvar::new(),
             awaited: AtomicBool::new(false),
             left: Condvar::new(),
@@ -106,9 +107,12 @@ impl Team {
         shared.next.store(0, Ordering::Relaxed);
         let number = shared.gate.load(Ordering::Relaxed) / NEXT + 1;
         shared.gate.store((number * NEXT) | OPEN, Ordering::SeqCst);
-        if *lock(shared) > 0 {
+        let mut asleep = lock(shared);
+        if !asleep.is_empty() {
+            Sleeper::place(&mut asleep);
             shared.wake.notify_all();
         }
+        drop(asleep);
         let outcome = catch_unwind(AssertUnwindSafe(|| take_tasks(shared, job, 0)));
         if outcome.is_err() {
             shared.next.store(n_tasks, Ordering::Relaxed);
@@ -177,7 +181,7 @@ impl Patience {
     }
 }
 
-fn lock(shared: &Shared) -> MutexGuard<'_, usize> {
+fn lock(shared: &Shared) -> MutexGuard<'_, Vec<Sleeper>> {
     shared.asleep.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -199,7 +203,7 @@ fn work(shared: &Shared, thread: usize) {
         let gate = shared.gate.load(Ordering::SeqCst);
         if gate & OPEN == 0 || gate / NEXT == done {
             if patience.wait() {
-                sleep(shared, done);
+                sleep(shared, thread, done);
                 patience = Patience::new();
             }
             continue;
@@ -225,9 +229,9 @@ fn work(shared: &Shared, thread: usize) {
 }
 
 /// Sleeps until a job after number `done` is open, or the team ends.
-fn sleep(shared: &Shared, done: u64) {
+fn sleep(shared: &Shared, thread: usize, done: u64) {
     let mut asleep = lock(shared);
-    *asleep += 1;
+    asleep.push(Sleeper::new(thread));
     loop {
         let gate = shared.gate.load(Ordering::SeqCst);
         if shared.leaving.load(Ordering::SeqCst) || (gate & OPEN != 0 && gate / NEXT != done) {
@@ -235,7 +239,11 @@ fn sleep(shared: &Shared, done: u64) {
         }
         asleep = shared.wake.wait(asleep).unwrap_or_else(PoisonError::into_inner);
     }
-    *asleep -= 1;
+    if let Some(place) = asleep.iter().position(|sleeper| sleeper.thread == thread) {
+        let sleeper = asleep.swap_remove(place);
+        drop(asleep);
+        sleeper.wake();
+    }
 }
 
 #[cfg(test)]
