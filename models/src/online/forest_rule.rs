@@ -151,16 +151,16 @@ impl Rule for ForestRule {
             rows.push(&row)?;
             ids.push_back(entry.id);
         }
-        let Some(mut held) = self.held.take() else { return Ok(()) };
-        held.rows.ignore(n_ignored);
-        let before = held.forest.take();
         let samples: Vec<Sample> =
             pool.entries().skip(n_ignored).map(|entry| Sample { id: entry.id, step: entry.step }).collect();
-        if self.is_kept(samples.len()) {
+        let is_kept = self.is_kept(samples.len());
+        let Some(held) = &mut self.held else { return Ok(()) };
+        held.rows.ignore(n_ignored);
+        let before = held.forest.take();
+        if is_kept {
             let forest = &self.params.forest;
             held.forest = Some(KeptForest::follow(before, forest, &held.rows, &samples, self.seed)?);
         }
-        self.held = Some(held);
         Ok(())
     }
 

@@ -323,8 +323,7 @@ impl IsolationForest {
     ///
     /// If `row` is shorter than the samples of the fit.
     pub fn score_finite(&self, row: &[f32]) -> f32 {
-        let relative = self.trees.mean_path_length(row) / average_path_length(self.sample_size);
-        (-relative).exp2() as f32
+        nodes::score_of(self.trees.mean_path_length(row), self.sample_size)
     }
 
     /// The forest as plain arrays.

@@ -40,6 +40,11 @@ pub fn average_path_length(n: usize) -> f64 {
     }
 }
 
+/// The score of a mean path length in trees of `sample_size` rows, in (0, 1] (Liu, Ting, Zhou 2008, equation 2).
+pub(super) fn score_of(mean_path_length: f64, sample_size: usize) -> f32 {
+    (-mean_path_length / average_path_length(sample_size)).exp2() as f32
+}
+
 /// A forest as arrays, for storing it: no reference, no pointer, no type of this program.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ForestArrays {

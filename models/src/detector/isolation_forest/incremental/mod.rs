@@ -28,7 +28,7 @@ mod arena;
 mod tree;
 
 use super::grow::N_TOGETHER;
-use super::nodes::average_path_length;
+use super::nodes::{average_path_length, score_of};
 use super::samples::Samples;
 use super::stored::Stored;
 use super::{IsolationForestParams, SamplePool, check_shape, wrong_width};
@@ -256,8 +256,7 @@ impl IncrementalForest {
     ///
     /// If `row` is shorter than the pool's rows.
     pub fn score_finite(&self, row: &[f32]) -> f32 {
-        let relative = self.mean_path_length(row) / average_path_length(self.rows.len());
-        (-relative).exp2() as f32
+        score_of(self.mean_path_length(row), self.rows.len())
     }
 
     /// The mean over the trees of the path length of `row`, adjusted for leaves of several samples.

@@ -8,6 +8,7 @@ mod nodes;
 
 pub use nodes::ExtendedForestArrays;
 
+use super::nodes::score_of;
 use super::samples::{Rows, Samples};
 use super::{IsolationForestParams, average_path_length, contiguous_rows, weighted};
 use crate::finite::first_not_finite;
@@ -350,8 +351,7 @@ impl ExtendedForest {
         if first_not_finite(row).is_some() {
             return Ok(f32::INFINITY);
         }
-        let relative = self.mean_path_length(row) / average_path_length(self.sample_size);
-        Ok((-relative).exp2() as f32)
+        Ok(score_of(self.mean_path_length(row), self.sample_size))
     }
 
     /// The forest as plain arrays.
