@@ -1,8 +1,8 @@
 //! The nodes of one tree that changes, and the rows in its leaves.
 
 use super::super::grow::Grown;
+use super::super::memory::prefetch;
 use super::super::nodes;
-use crate::rng::Rng;
 
 /// The column of a leaf that no split can part, or that holds one row.
 const LEAF: u32 = nodes::LEAF;
@@ -12,8 +12,9 @@ const UNSPLIT: u32 = nodes::LEAF - 1;
 /// Where a row at one end has gone and the others have not been read since.
 pub(super) const UNKNOWN_RANGE: (f32, f32) = (f32::INFINITY, f32::NEG_INFINITY);
 
-/// One node.
+/// One node, in one line of the cache.
 #[derive(Debug, Clone, Copy)]
+#[repr(align(32))]
 pub(super) struct Node {
     /// The column compared, [`LEAF`] or [`UNSPLIT`].
     pub(super) column: u32,
@@ -74,7 +75,19 @@ impl Arena {
 
     #[inline]
     pub(super) fn node(&self, node: u32) -> Node {
+        #[cfg(test)]
+        super::counts::N_NODES.set(super::counts::N_NODES.get() + 1);
         self.nodes[node as usize]
+    }
+
+    /// Asks for the children of a split.
+    #[inline]
+    pub(super) fn prefetch_children(&self, node: u32) {
+        let Node { left, right, column, .. } = self.node(node);
+        if column < UNSPLIT {
+            prefetch(&self.nodes, left as usize);
+            prefetch(&self.nodes, right as usize);
+        }
     }
 
     #[inline]
@@ -127,6 +140,17 @@ impl Arena {
     pub(super) fn splice(&mut self, parent: u32, child: u32, other: u32) {
         *self.node_mut(parent) = self.node(child);
         self.free_nodes.extend([child, other]);
+    }
+
+    /// Adds a row to a leaf that no split can part.
+    pub(super) fn add_to_leaf(&mut self, node: u32, row: u32) {
+        let Node { left, count, any, .. } = self.node(node);
+        if count > 1 {
+            self.groups[left as usize].push(row);
+            self.node_mut(node).count += 1;
+        } else {
+            *self.node_mut(node) = self.leaf_of(&[any, row], LEAF);
+        }
     }
 
     /// Makes `node` a leaf that may be split, of its rows and `row`.
@@ -254,20 +278,35 @@ impl Arena {
         [left[0], right[0], left[1], right[1]]
     }
 
-    /// One of the rows of `node`, each as likely.
-    #[inline]
-    pub(super) fn any_row(&self, node: u32, rng: &mut Rng) -> u32 {
-        let mut node = self.node(node);
-        let mut place = rng.below(node.count as usize) as u32;
-        while !node.is_leaf() {
-            let left = self.node(node.left);
-            node = if place < left.count {
-                left
+    /// Puts `n_rows` of the rows of `node`, in the order of [`rows`](Self::rows) and from `place` of it on, into `rows`; fewer if there are
+    /// no more.
+    pub(super) fn rows_from(
+        &self,
+        node: u32,
+        mut place: u32,
+        n_rows: usize,
+        rows: &mut Vec<u32>,
+        pending: &mut Vec<u32>,
+    ) {
+        rows.clear();
+        pending.clear();
+        pending.push(node);
+        while let Some(at) = pending.pop() {
+            let node = self.node(at);
+            if node.count <= place {
+                place -= node.count;
+            } else if !node.is_leaf() {
+                pending.extend([node.right, node.left]);
+            } else if node.count > 1 {
+                let group = &self.groups[node.left as usize][place as usize..];
+                rows.extend(&group[..group.len().min(n_rows - rows.len())]);
+                place = 0;
             } else {
-                place -= left.count;
-                self.node(node.right)
-            };
+                rows.push(node.left);
+            }
+            if rows.len() == n_rows {
+                return;
+            }
         }
-        if node.count > 1 { self.groups[node.left as usize][place as usize] } else { node.left }
     }
 }

@@ -1,74 +1,28 @@
 //! One isolation tree that rows come into and go from, as likely at any time as any other tree grown on its rows.
 
-use super::super::grow::{Grower, Grown, draw_between, max_rejections};
+use super::super::grow::{Grower, Grown, N_TOGETHER, draw_between};
 use super::super::samples::Samples;
 use super::super::twins::Twins;
 use super::arena::{Arena, Node, UNKNOWN_RANGE};
+use super::draw::{Change, Glance, Split, is_among};
 use crate::Result;
 use crate::rng::Rng;
 
-/// Rows looked at together: most often two of them lie on both sides of the row in question.
-const N_GLANCES: usize = 4;
-
-/// Columns known to be constant that are drawn at once; fewer than [`max_rejections`].
-const N_KNOWN: usize = 8;
-
-/// How often so many are looked at before all of a node are read: reading `n` rows takes the time of `n / 64` looks or more, and is
-/// the rarer, the more were looked at.
-fn n_tries(n_rows: u32) -> u32 {
-    (n_rows / 64).max(6).min(n_rows / (2 * N_GLANCES as u32)).max(1)
-}
-
 /// What a tree is changed with, on one thread.
 pub(super) struct Gardener<'a, S> {
-    samples: &'a S,
-    twins: &'a Twins,
+    pub(super) samples: &'a S,
+    pub(super) twins: &'a Twins,
     grower: Grower<'a, S>,
     /// The name of row 0 of the samples.
-    first: u32,
-    max_depth: u32,
-    values: Vec<f32>,
-    /// Of the nodes that the row comes by, from the root on.
-    glances: Vec<Glance>,
+    pub(super) first: u32,
+    pub(super) max_depth: u32,
+    pub(super) values: Vec<f32>,
+    /// Of each tree's nodes that the row comes by, from the root on.
+    pub(super) glances: Vec<Vec<Glance>>,
+    /// Rows that are looked at, and nodes still to be come by.
+    pub(super) looks: (Vec<u32>, Vec<u32>),
     /// Says which rows are looked at first; the result does not depend on it.
-    any: Rng,
-}
-
-/// What is drawn for a node, and looked at first there, asked for early.
-#[derive(Clone)]
-struct Glance {
-    /// Two numbers in [0, 1): what a chance is compared with, for a new column and for the node's own.
-    chances: [f64; 2],
-    /// For a column out of a list.
-    listed: Rng,
-    /// For a column out of all; has drawn `n_rejected` and `column`.
-    columns: Rng,
-    n_rejected: usize,
-    column: u32,
-    rows: [u32; N_GLANCES],
-}
-
-/// What a split does, uniform in a column's range over a node's rows and the row in question.
-enum Split {
-    /// There is none: neither they nor the row vary.
-    None,
-    /// It parts some of them from others.
-    Among,
-    /// It parts the row from all of them; they have this range.
-    Beside { least: f32, greatest: f32 },
-}
-
-/// What happens to the tree.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Change {
-    Insertion,
-    Removal,
-}
-
-/// A column drawn uniformly among those that vary.
-struct Drawn {
-    column: u32,
-    split: Split,
+    pub(super) any: Rng,
 }
 
 impl<'a, S: Samples> Gardener<'a, S> {
@@ -82,18 +36,19 @@ impl<'a, S: Samples> Gardener<'a, S> {
             first,
             max_depth,
             values: Vec::new(),
-            glances: Vec::new(),
+            glances: vec![Vec::new(); N_TOGETHER],
+            looks: Default::default(),
             any: Rng::new(0),
         }
     }
 
     #[inline]
-    fn value(&self, row: u32, column: u32) -> f32 {
+    pub(super) fn value(&self, row: u32, column: u32) -> f32 {
         self.samples.value(row.wrapping_sub(self.first), column)
     }
 
     /// Positions among the samples, ascending, of the rows of `node` but one.
-    fn positions(&self, tree: &Arena, node: u32, but: Option<u32>) -> Vec<u32> {
+    pub(super) fn positions(&self, tree: &Arena, node: u32, but: Option<u32>) -> Vec<u32> {
         let mut rows = tree.rows(node);
         if let Some(but) = but
             && let Some(place) = rows.iter().position(|&row| row == but)
@@ -105,43 +60,36 @@ impl<'a, S: Samples> Gardener<'a, S> {
         rows
     }
 
-    /// Asks for what will be looked at first in the nodes that the row comes by, so that it need not be waited for at each.
-    fn glance_ahead(&mut self, tree: &Arena, row: u32, rng: &mut Rng) {
-        self.glances.clear();
-        let n_features = self.samples.n_features();
-        let mut at = Arena::ROOT;
-        while !tree.node(at).is_leaf() && self.glances.len() < self.max_depth as usize {
-            // Columns are drawn from a generator of their own: what is known of constant ones, which depends on rows that have gone,
-            // changes how many are drawn here, not which is found.
-            let [mut columns, mut listed] = Rng::new(rng.next_u64()).branch();
-            let chances = [listed.uniform(), listed.uniform()];
-            let mut column = columns.below(n_features) as u32;
-            let mut n_rejected = 0;
-            while n_rejected < N_KNOWN && self.samples.is_known_constant(column) {
-                n_rejected += 1;
-                column = columns.below(n_features) as u32;
-            }
-            let rows = tree.some_rows(tree.node(at));
-            let mut positions = rows.map(|row| row.wrapping_sub(self.first));
-            positions.sort_unstable();
-            self.samples.prefetch(column, &positions);
-            self.glances.push(Glance { chances, listed, columns, n_rejected, column, rows });
-            let Node { column, split, left, right, .. } = tree.node(at);
-            at = if self.value(row, column) <= split { left } else { right };
+    /// Adds a row to each of up to [`N_TOGETHER`] trees: one from the distribution of trees on `n` rows becomes one from that of trees on
+    /// `n + 1`.
+    pub(super) fn insert_each(&mut self, trees: &mut [Arena], row: u32, rngs: &mut [Rng]) {
+        self.glance_ahead(trees, row, rngs);
+        for (i, (tree, rng)) in trees.iter_mut().zip(rngs).enumerate() {
+            let glances = std::mem::take(&mut self.glances[i]);
+            self.insert(tree, &glances, row, rng);
+            self.glances[i] = glances;
         }
     }
 
-    fn any_rows(&mut self, tree: &Arena, at: u32) -> [u32; N_GLANCES] {
-        std::array::from_fn(|_| tree.any_row(at, &mut self.any))
+    /// Takes a row out of each of up to [`N_TOGETHER`] trees: what [`insert_each`](Self::insert_each) does, run backwards.
+    ///
+    /// # Panics
+    ///
+    /// If the row is not in a tree, or the only one.
+    pub(super) fn remove_each(&mut self, trees: &mut [Arena], row: u32, rngs: &mut [Rng]) {
+        self.glance_ahead(trees, row, rngs);
+        for (i, (tree, rng)) in trees.iter_mut().zip(rngs).enumerate() {
+            let glances = std::mem::take(&mut self.glances[i]);
+            self.remove(tree, &glances, row, rng);
+            self.glances[i] = glances;
+        }
     }
 
-    /// Adds a row: a tree from the distribution of trees on `n` rows becomes one from that of trees on `n + 1`.
-    pub(super) fn insert(&mut self, tree: &mut Arena, row: u32, rng: &mut Rng) {
+    fn insert(&mut self, tree: &mut Arena, glances: &[Glance], row: u32, rng: &mut Rng) {
         if tree.n_rows() == 0 {
             *tree = Arena::of_one(row);
             return;
         }
-        self.glance_ahead(tree, row, rng);
         let (mut at, mut depth) = (Arena::ROOT, 0);
         loop {
             let node = tree.node(at);
@@ -150,11 +98,16 @@ impl<'a, S: Samples> Gardener<'a, S> {
                 return;
             }
             if node.is_leaf() {
+                if !node.is_unsplit() && self.are_equal([node.any, row]) {
+                    tree.add_to_leaf(at, row);
+                    return;
+                }
                 let rows = self.positions_of(tree, at, row, Change::Insertion);
                 self.grow(tree, at, &rows, depth, rng);
                 return;
             }
-            let drawn = self.draw(tree, at, depth, row, Change::Insertion);
+            let glance = &glances[depth as usize];
+            let drawn = self.draw(tree, at, glance, row, Change::Insertion);
             if let Split::Beside { least, greatest } = drawn.split {
                 let value = self.value(row, drawn.column);
                 let is_left = value < least;
@@ -172,18 +125,19 @@ impl<'a, S: Samples> Gardener<'a, S> {
             }
             // No split parts the row from all others, so a column is the likelier, the more of its range is theirs.
             let value = self.value(row, node.column);
-            let chance = self.glances[depth as usize].chances[1];
+            let chance = glance.chances[1];
             let is_kept = if node.least <= node.greatest {
                 is_among((node.least, node.greatest), value, chance)
             } else {
-                let rows = self.any_rows(tree, at);
-                matches!(self.split(tree, at, row, node.column, rows, Change::Removal, chance), Split::Among)
+                let split = self.split(tree, at, row, node.column, glance.rows, Change::Removal, chance);
+                matches!(split, Split::Among | Split::Open)
             };
             if !is_kept {
+                let column = self.first_varying(tree, at, row, &drawn.open).unwrap_or(drawn.column);
                 let rows = self.positions(tree, at, None);
-                let range = self.range(&rows, drawn.column);
+                let range = self.range(&rows, column);
                 let rows = self.with(rows, row);
-                self.grow_below_split(tree, at, &rows, depth, drawn.column, range, rng);
+                self.grow_below_split(tree, at, &rows, depth, column, range, rng);
                 return;
             }
             let kept = tree.node_mut(at);
@@ -199,13 +153,7 @@ impl<'a, S: Samples> Gardener<'a, S> {
         }
     }
 
-    /// Takes a row out: what [`insert`](Self::insert) does, run backwards.
-    ///
-    /// # Panics
-    ///
-    /// If the row is not in the tree, or the only one.
-    pub(super) fn remove(&mut self, tree: &mut Arena, row: u32, rng: &mut Rng) {
-        self.glance_ahead(tree, row, rng);
+    fn remove(&mut self, tree: &mut Arena, glances: &[Glance], row: u32, rng: &mut Rng) {
         let (mut at, mut depth) = (Arena::ROOT, 0);
         loop {
             let node = tree.node(at);
@@ -226,7 +174,7 @@ impl<'a, S: Samples> Gardener<'a, S> {
                 self.deepen(tree, at, depth, rng);
                 return;
             }
-            let drawn = self.draw(tree, at, depth, row, Change::Removal);
+            let drawn = self.draw(tree, at, &glances[depth as usize], row, Change::Removal);
             if let Split::Beside { least, greatest } = drawn.split {
                 let rows = self.positions(tree, at, Some(row));
                 self.grow_below_split(tree, at, &rows, depth, drawn.column, (least, greatest), rng);
@@ -314,43 +262,15 @@ impl<'a, S: Samples> Gardener<'a, S> {
     }
 
     /// The least and the greatest value, which [`values`](Self::values) then holds, of a column in rows at these positions.
-    fn range(&mut self, rows: &[u32], column: u32) -> (f32, f32) {
+    pub(super) fn range(&mut self, rows: &[u32], column: u32) -> (f32, f32) {
         self.samples.gather(column, rows, &mut self.values);
         self.values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(least, greatest), &value| {
             (least.min(value), greatest.max(value))
         })
     }
 
-    /// Draws a column uniformly among those that vary over the node's rows, with `row` if it comes and without it if it goes, and
-    /// finds where the row lies in it.
-    fn draw(&mut self, tree: &Arena, at: u32, depth: u32, row: u32, change: Change) -> Drawn {
-        let n_features = self.samples.n_features();
-        let Glance { chances: [chance, _], mut listed, mut columns, mut n_rejected, mut column, mut rows } =
-            self.glances[depth as usize].clone();
-        let mut list = self.twins_vary(tree, at, row, change);
-        while list.is_none() {
-            if !self.samples.is_known_constant(column) {
-                match self.split(tree, at, row, column, rows, change, chance) {
-                    Split::None => {}
-                    split => return Drawn { column, split },
-                }
-            }
-            n_rejected += 1;
-            if n_rejected == max_rejections(n_features) {
-                list = Some(self.samples.varying(&self.positions_of(tree, at, row, change)));
-            } else {
-                column = columns.below(n_features) as u32;
-                rows = self.any_rows(tree, at);
-            }
-        }
-        let list = list.expect("the loop ends with a list");
-        let column = list[listed.below(list.len())];
-        let rows = self.any_rows(tree, at);
-        Drawn { column, split: self.split(tree, at, row, column, rows, change, chance) }
-    }
-
     /// Positions of the rows that the node will have.
-    fn positions_of(&self, tree: &Arena, at: u32, row: u32, change: Change) -> Vec<u32> {
+    pub(super) fn positions_of(&self, tree: &Arena, at: u32, row: u32, change: Change) -> Vec<u32> {
         let rows = self.positions(tree, at, Some(row));
         if change == Change::Insertion { self.with(rows, row) } else { rows }
     }
@@ -360,65 +280,6 @@ impl<'a, S: Samples> Gardener<'a, S> {
         positions.insert(positions.partition_point(|&other| other < row), row);
         positions
     }
-
-    /// The columns that vary, where the rows are nearly equal.
-    fn twins_vary(&mut self, tree: &Arena, at: u32, row: u32, change: Change) -> Option<Vec<u32>> {
-        let pair = [tree.any_row(at, &mut self.any), row].map(|row| row.wrapping_sub(self.first));
-        if !self.twins.share_hub(&pair) {
-            return None;
-        }
-        let rows = self.positions_of(tree, at, row, change);
-        self.twins.share_hub(&rows).then(|| self.twins.varying(self.samples, &rows))
-    }
-
-    /// What a split of a column does to `row` and the node's other rows.
-    ///
-    /// The chance that it parts some of them from others is `r`, the share of their range in the range of all; that it does is what `chance < r`
-    /// says. Some of the rows have a smaller range than all, so `r` is at least what it is for them, and few need be looked
-    /// at, most often.
-    ///
-    /// - `rows`: of the node, looked at first.
-    /// - `change`: an insertion if a column in which only the row differs is one to be split, a removal if not.
-    #[expect(clippy::too_many_arguments)]
-    fn split(
-        &mut self,
-        tree: &Arena,
-        at: u32,
-        row: u32,
-        column: u32,
-        mut rows: [u32; N_GLANCES],
-        change: Change,
-        chance: f64,
-    ) -> Split {
-        let value = self.value(row, column);
-        let (mut least, mut greatest) = (f32::INFINITY, f32::NEG_INFINITY);
-        for _ in 0..n_tries(tree.node(at).count) {
-            for other in rows.into_iter().filter(|&other| other != row) {
-                let other = self.value(other, column);
-                (least, greatest) = (least.min(other), greatest.max(other));
-            }
-            if least < greatest && is_among((least, greatest), value, chance) {
-                return Split::Among;
-            }
-            rows = self.any_rows(tree, at);
-        }
-        let rows = self.positions(tree, at, Some(row));
-        let (least, greatest) = self.range(&rows, column);
-        if least == greatest && (change == Change::Removal || value == least) {
-            Split::None
-        } else if is_among((least, greatest), value, chance) {
-            Split::Among
-        } else {
-            Split::Beside { least, greatest }
-        }
-    }
-}
-
-/// Whether a split, uniform in a range widened to `value`, falls into the range itself; `chance` is uniform in [0, 1).
-fn is_among((least, greatest): (f32, f32), value: f32, chance: f64) -> bool {
-    let width = |least: f32, greatest: f32| f64::from(greatest) - f64::from(least);
-    value >= least && value <= greatest
-        || chance * width(least.min(value), greatest.max(value)) < width(least, greatest)
 }
 
 /// Sorts different numbers below `end`.
