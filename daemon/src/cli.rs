@@ -138,7 +138,7 @@ pub struct ServeArgs {
     /// Directory of weights files; may be given again (models.weights_dirs)
     #[arg(long, value_name = "DIR")]
     pub weights_dir: Vec<PathBuf>,
-    /// cpu, cpu:f32 (not by AMX), cpu:bf16 (AMX, rounded), or cuda:N, cuda:N:f16, cuda:N:bf16 in a build for it (models.device)
+    /// cpu, cpu:f32 (not by AMX), cpu:bf16 (AMX, rounded), cpu:int8 (AVX-512 VNNI or AMX, 8 bits), or cuda:N, cuda:N:f16, cuda:N:bf16 in a build for it (models.device)
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
     /// Serve from within the simulation's MPI job: mpirun -n N1 simulation : -n N2 anomalyd serve --mpi
@@ -230,7 +230,7 @@ pub struct FitArgs {
     /// Directory of weights files; may be given again
     #[arg(long, value_name = "DIR", env = "ANOMALYD_MODELS_WEIGHTS_DIRS", value_delimiter = ',')]
     pub weights_dir: Vec<PathBuf>,
-    /// cpu, cpu:f32 (not by AMX), cpu:bf16 (AMX, rounded), or cuda:N, cuda:N:f16, cuda:N:bf16 in a build for it
+    /// cpu, cpu:f32 (not by AMX), cpu:bf16 (AMX, rounded), cpu:int8 (AVX-512 VNNI or AMX, 8 bits), or cuda:N, cuda:N:f16, cuda:N:bf16 in a build for it
     #[arg(long, default_value = "cpu", value_name = "DEVICE", env = "ANOMALYD_MODELS_DEVICE")]
     pub device: String,
 }
@@ -295,7 +295,7 @@ pub struct ClassifyArgs {
     /// Directory of weights files; may be given again
     #[arg(long, value_name = "DIR", env = "ANOMALYD_MODELS_WEIGHTS_DIRS", value_delimiter = ',')]
     pub weights_dir: Vec<PathBuf>,
-    /// cpu, cpu:f32 (not by AMX), cpu:bf16 (AMX, rounded), or cuda:N, cuda:N:f16, cuda:N:bf16 in a build for it
+    /// cpu, cpu:f32 (not by AMX), cpu:bf16 (AMX, rounded), cpu:int8 (AVX-512 VNNI or AMX, 8 bits), or cuda:N, cuda:N:f16, cuda:N:bf16 in a build for it
     #[arg(long, default_value = "cpu", value_name = "DEVICE", env = "ANOMALYD_MODELS_DEVICE")]
     pub device: String,
 }
@@ -315,7 +315,7 @@ pub struct WatchArgs {
     /// Directory of weights files; may be given again (models.weights_dirs)
     #[arg(long, value_name = "DIR")]
     pub weights_dir: Vec<PathBuf>,
-    /// cpu, cpu:f32 (not by AMX), cpu:bf16 (AMX, rounded), or cuda:N, cuda:N:f16, cuda:N:bf16 in a build for it (models.device)
+    /// cpu, cpu:f32 (not by AMX), cpu:bf16 (AMX, rounded), cpu:int8 (AVX-512 VNNI or AMX, 8 bits), or cuda:N, cuda:N:f16, cuda:N:bf16 in a build for it (models.device)
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
 }

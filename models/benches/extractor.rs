@@ -1,6 +1,6 @@
 //! ResNet-50 on the CPU: every shape of its layers, and the whole network, at 224 x 224 and at the paper's crop, 480 x 956.
 //!
-//! Throughput is in multiply-adds as they are done (Winograd's are fewer than the definition's; AMX takes three of bf16 for one of f32). `make bench-peers` compares with
+//! Throughput is in multiply-adds as they are done (Winograd's are fewer than the definition's; AMX takes three of bf16 for one of f32; those in int8 are of 8 bits). `make bench-peers` compares with
 //! other engines.
 #![allow(missing_docs, clippy::unwrap_used)] // macros of criterion; a benchmark may fail aloud
 
@@ -50,7 +50,9 @@ fn layers(criterion: &mut Criterion) {
             let weight = Array4::from_shape_simple_fn((n_out, n_in, kernel, kernel), || rng.normal() as f32);
             let convolution = Convolution::new(weight, vec![0.0; n_out], stride).unwrap();
             for n_threads in [1, 2] {
-                for isa in [Isa::best(), Isa::best_f32()] {
+                let mut sets = vec![Isa::best(), Isa::best_f32()];
+                sets.dedup();
+                for isa in sets.into_iter().chain(Isa::best_int8()) {
                     let map = [rows, columns];
                     let mut layer = Layer::compile(&convolution, map, residual, n_threads, isa).unwrap();
                     let each = if isa == Isa::Amx { 3 } else { 1 };
@@ -59,9 +61,6 @@ fn layers(criterion: &mut Criterion) {
                         "{kernel}x{kernel}/{stride} {n_in}->{n_out} at {rows}x{columns}, {isa:?}, threads={n_threads}"
                     );
                     group.bench_function(name, |bencher| bencher.iter(|| layer.run()));
-                    if isa == Isa::best_f32() {
-                        break;
-                    }
                 }
             }
         }
@@ -73,7 +72,8 @@ fn layers(criterion: &mut Criterion) {
 fn peaks(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("peak");
     group.sample_size(10);
-    for isa in Isa::available() {
+    let int8 = [Isa::Int8Vnni, Isa::Int8Amx].into_iter().filter(|isa| isa.is_available());
+    for isa in Isa::available().into_iter().chain(int8) {
         for n_threads in [1, 2] {
             let Ok(mut peak) = Peak::new(isa, n_threads) else { continue };
             group.throughput(Throughput::Elements(peak.products() as u64));

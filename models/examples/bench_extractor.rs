@@ -154,6 +154,9 @@ fn isa(name: &str) -> Option<Isa> {
         "avx512" => Isa::Avx512,
         "amx" => Isa::Amx,
         "bf16" => Isa::AmxBf16,
+        "int8" => Isa::best_int8()?,
+        "int8_vnni" => Isa::Int8Vnni,
+        "int8_amx" => Isa::Int8Amx,
         "f32" => Isa::best_f32(),
         "neon" => Isa::Neon,
         _ => return None,
@@ -217,7 +220,7 @@ fn print_steps(network: &Network, image: &Array3<f32>, options: &PlanOptions) ->
 
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let usage = "bench_extractor v1|v1.5 ROWS COLUMNS THREADS STAGES [portable|avx2|avx512|amx|bf16|neon|f32|best|candle|peak:SET|layers:SET [WEIGHTS IMAGE OUTPUT]]";
+    let usage = "bench_extractor v1|v1.5 ROWS COLUMNS THREADS STAGES [portable|avx2|avx512|amx|bf16|int8|int8_vnni|int8_amx|neon|f32|best|candle|peak:SET|layers:SET [WEIGHTS IMAGE OUTPUT]]";
     let [variant, rows, columns, n_threads, n_stages, rest @ ..] = arguments.as_slice() else {
         return Err(usage.into());
     };

@@ -30,7 +30,7 @@ pub trait FeatureExtractor: Send + Sync {
         self.feature_shape().iter().product()
     }
 
-    /// The arithmetic of its features: `f32`, `bf16x3` (products of f32 as three of bf16), `bf16` or `f16`. Features of one should not be judged by
+    /// The arithmetic of its features: `f32`, `bf16x3` (products of f32 as three of bf16), `bf16`, `f16` or `int8`. Features of one should not be judged by
     /// what was fitted on another's.
     fn arithmetic(&self) -> &'static str {
         "f32"

@@ -76,7 +76,7 @@ class Extractor:
     """The extractor alone: one image for each line it is given."""
 
     def __init__(self, n_threads, device):
-        isa = {"cpu": "best", "cpu:f32": "f32", "cpu:bf16": "bf16"}[device]
+        isa = {"cpu": "best", "cpu:f32": "f32", "cpu:bf16": "bf16", "cpu:int8": "int8"}[device]
         command = [EXTRACTOR, "v1", 480, 956, n_threads, 3, isa]
         self.process = subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         if not self.process.stdout.readline().startswith("ready"):

@@ -9,7 +9,8 @@ or, in a Python of one's own with numpy, onnx and those of the peers that are wa
 
 The graphs have random weights of He's scale, batch norms folded in; every engine computes in f32 (OpenVINO is told to: on some
 processors it takes bf16 otherwise), one image at a time, resident in a process of its own. Ours includes preprocessing; the
-others are given a preprocessed image. Outputs are compared first. A peer that is not installed is skipped aloud.
+others are given a preprocessed image. Outputs are compared first. A peer that is not installed is skipped aloud. What else of
+ours is named by `--beside` has a line of its own, with its ratios to the peers: by default the device `cpu:int8`, where the processor has it.
 
 For each round every engine runs once, so that what else the machine does strikes all alike; ratios are formed within a round,
 and their medians printed. The last line tells the multiply-adds that were done (Winograd's are fewer than the definition's, and AMX takes three of bf16
@@ -240,8 +241,14 @@ def compare(variant, rows, columns, n_threads, peers, arguments):
         resnet50(variant, arguments.stages, weights, None, lambda *_: None, lambda _: None, lambda *_: None)
         np.concatenate(weights.flat).tofile(folder / "weights")
         np.random.default_rng(2).integers(0, 256, (3, rows, columns)).astype(np.float32).tofile(folder / "image")
-        engines = {name: Engine(name, variant, rows, columns, n_threads, arguments.stages, folder, arguments.isa)
-                   for name in ["ours", *peers, "peak"]}
+        engines = {}
+        for name in ["ours", *arguments.beside, *peers, "peak"]:
+            try:
+                engines[name] = Engine(name, variant, rows, columns, n_threads, arguments.stages, folder, arguments.isa)
+            except SystemExit as error:
+                if name not in arguments.beside:
+                    raise
+                print(f"SKIPPED: {error}", file=sys.stderr)
     print(f"\n{variant}, {rows} x {columns}, {n_threads} thread(s); ours: {engines['ours'].about}")
     times = {name: [] for name in engines}
     for round_ in range(arguments.rounds + 1):
@@ -263,6 +270,8 @@ def compare(variant, rows, columns, n_threads, peers, arguments):
             error = np.abs(found - wanted).max() / np.abs(wanted).max()
             ratios = [statistics.median(o[i] / t[i] for o, t in zip(times["ours"], times[name])) for i in (0, 1)]
             line += f"; ours / it {ratios[0]:.2f} (processor time {ratios[1]:.2f}), outputs differ by {error:.1e}"
+        if name in arguments.beside:
+            line += "".join(f"; it / {peer} {statistics.median(o[0] / t[0] for o, t in zip(times[name], times[peer])):.2f}" for peer in peers)
         print(line, flush=True)
     for engine in engines.values():
         engine.close()
@@ -280,6 +289,7 @@ def main():
     parser.add_argument("--stages", type=int, default=4, help="4 is the whole network, 3 as far as layer3")
     parser.add_argument("--peers", nargs="*", default=list(NEEDS), choices=list(NEEDS))
     parser.add_argument("--isa", default="best", help="of ours: avx2, avx512, amx, bf16, f32 (the best that does every product in f32) or best")
+    parser.add_argument("--beside", nargs="*", default=["int8"], help="what else of ours takes turns: as --isa, or int8, int8_vnni, int8_amx")
     arguments = parser.parse_args()
     if not BINARY.exists():
         raise SystemExit(f"{BINARY} was not found: build it first, see the top of this script")

@@ -231,8 +231,8 @@ pub struct Models {
     /// Directories searched for weights files. Empty: `$XDG_DATA_HOME/anomalyd/weights`, else
     /// `~/.local/share/anomalyd/weights`.
     pub weights_dirs: Vec<String>,
-    /// `"cpu"`, `"cpu:f32"` (not by AMX), `"cpu:bf16"` (by AMX, rounded) or, in a build with the feature `cuda`, `"cuda:N"`,
-    /// `"cuda:N:f16"` or `"cuda:N:bf16"`. Empty: `"cpu"`.
+    /// `"cpu"`, `"cpu:f32"` (not by AMX), `"cpu:bf16"` (by AMX, rounded), `"cpu:int8"` (by AVX-512 VNNI or AMX, in 8
+    /// bits) or, in a build with the feature `cuda`, `"cuda:N"`, `"cuda:N:f16"` or `"cuda:N:bf16"`. Empty: `"cpu"`.
     pub device: String,
 }
 

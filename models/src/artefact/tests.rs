@@ -272,17 +272,20 @@ fn huge_counts_are_refused_without_memory_for_them() {
 }
 
 #[test]
-fn artefact_tells_the_arithmetic_of_its_features_and_bf16_is_not_mixed_with_another() {
+fn artefact_tells_the_arithmetic_of_its_features_and_those_of_few_bits_are_not_mixed_with_others() {
     let (_place, dir, artefact) = saved();
     assert_eq!(artefact.manifest().arithmetic.as_deref(), Some("f32"));
     assert_eq!(artefact.other_arithmetic(), None);
     rewrite_manifest(&dir, |manifest| manifest["arithmetic"] = "bf16x3".into());
     let words = load(&dir).expect("loads").other_arithmetic().expect("differs");
     assert!(words.contains("bf16x3") && words.contains("cpu:f32"), "{words}");
-    rewrite_manifest(&dir, |manifest| manifest["arithmetic"] = "bf16".into());
-    let (kind, message) = refused(&dir);
-    assert_eq!(kind, ArtefactErrorKind::Mismatch);
-    assert!(message.contains("in bf16;") && message.contains("fit again"), "{message}");
+    for name in ["bf16", "f16", "int8"] {
+        rewrite_manifest(&dir, |manifest| manifest["arithmetic"] = name.into());
+        let (kind, message) = refused(&dir);
+        assert_eq!(kind, ArtefactErrorKind::Mismatch);
+        let found = message.contains(&format!("in {name};"));
+        assert!(found && message.contains("fit again"), "{message}");
+    }
     rewrite_manifest(&dir, |manifest| drop(manifest.as_object_mut().expect("object").remove("arithmetic")));
     assert_eq!(load(&dir).expect("an older artefact loads").other_arithmetic(), None);
 }

@@ -37,7 +37,7 @@ impl GpuPrecision {
     }
 }
 
-/// Where networks run; written `cpu`, `cpu:f32`, `cpu:bf16`, `cuda:0`, `cuda:0:f16` or `cuda:0:bf16`.
+/// Where networks run; written `cpu`, `cpu:f32`, `cpu:bf16`, `cpu:int8`, `cuda:0`, `cuda:0:f16` or `cuda:0:bf16`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum DeviceChoice {
@@ -49,6 +49,9 @@ pub enum DeviceChoice {
     CpuF32,
     /// The processor, values and weights rounded to bf16: some 1e-2 of the greatest feature away from f32; needs AMX.
     CpuBf16,
+    /// The processor, what convolutions multiply rounded to 8 bits, each pixel or block of them by its own greatest value: some 3e-2 to 7e-2 of the
+    /// greatest feature away from f32; needs AVX-512 VNNI or AMX, which give the same to the bit.
+    CpuInt8,
     /// The NVIDIA GPU of this number, as CUDA counts them; only in builds with the feature `cuda`.
     Cuda(usize, GpuPrecision),
 }
@@ -58,7 +61,8 @@ impl DeviceChoice {
     ///
     /// # Errors
     ///
-    /// [`Error::Parameter`] for a GPU in a build without the feature `cuda`, or for bf16 on a processor without AMX.
+    /// [`Error::Parameter`] for a GPU in a build without the feature `cuda`, for bf16 on a processor without AMX, or for int8 on one
+    /// without AVX-512 VNNI and AMX.
     pub fn check(&self) -> Result<()> {
         if matches!(self, Self::Cuda(..)) && !cfg!(feature = "cuda") {
             return Err(Error::Parameter {
@@ -75,6 +79,16 @@ impl DeviceChoice {
                 expected: "cpu or cpu:f32: this processor has no AMX, or the system does not lend it".into(),
             });
         }
+        if *self == Self::CpuInt8 && Isa::best_int8().is_none() {
+            return Err(Error::Parameter {
+                name: "device",
+                found: self.to_string(),
+                expected: format!(
+                    "cpu or cpu:f32: this processor has neither AVX-512 VNNI nor AMX for 8 bits, its fastest instructions are {:?}",
+                    Isa::best()
+                ),
+            });
+        }
         Ok(())
     }
 
@@ -83,6 +97,8 @@ impl DeviceChoice {
         match self {
             Self::CpuF32 => Isa::best_f32(),
             Self::CpuBf16 => Isa::AmxBf16,
+            // One that `check` refuses where there is none.
+            Self::CpuInt8 => Isa::best_int8().unwrap_or(Isa::Int8Vnni),
             Self::Cpu | Self::Cuda(..) => Isa::best(),
         }
     }
@@ -95,6 +111,7 @@ impl DeviceChoice {
         match self.isa() {
             Isa::Amx => "bf16x3",
             Isa::AmxBf16 => "bf16",
+            Isa::Int8Vnni | Isa::Int8Amx => "int8",
             _ => "f32",
         }
     }
@@ -102,7 +119,7 @@ impl DeviceChoice {
     pub(super) fn open(&self) -> Result<candle_core::Device> {
         self.check()?;
         match self {
-            Self::Cpu | Self::CpuF32 | Self::CpuBf16 => Ok(candle_core::Device::Cpu),
+            Self::Cpu | Self::CpuF32 | Self::CpuBf16 | Self::CpuInt8 => Ok(candle_core::Device::Cpu),
             Self::Cuda(ordinal, _) => {
                 candle_core::Device::new_cuda(*ordinal).map_err(|error| Error::Parameter {
                     name: "device",
@@ -120,6 +137,7 @@ impl fmt::Display for DeviceChoice {
             Self::Cpu => f.write_str("cpu"),
             Self::CpuF32 => f.write_str("cpu:f32"),
             Self::CpuBf16 => f.write_str("cpu:bf16"),
+            Self::CpuInt8 => f.write_str("cpu:int8"),
             Self::Cuda(ordinal, GpuPrecision::F32) => write!(f, "cuda:{ordinal}"),
             Self::Cuda(ordinal, precision) => write!(f, "cuda:{ordinal}:{}", precision.name()),
         }
@@ -143,10 +161,11 @@ impl FromStr for DeviceChoice {
             "cpu" => Ok(Self::Cpu),
             "cpu:f32" => Ok(Self::CpuF32),
             "cpu:bf16" => Ok(Self::CpuBf16),
+            "cpu:int8" => Ok(Self::CpuInt8),
             _ => gpu(text).ok_or_else(|| Error::Parameter {
                 name: "device",
                 found: format!("\"{text}\""),
-                expected: "\"cpu\", \"cpu:f32\", \"cpu:bf16\", or \"cuda:0\" with the number of a GPU and perhaps its precision, \":f16\" or \":bf16\"".into(),
+                expected: "\"cpu\", \"cpu:f32\", \"cpu:bf16\", \"cpu:int8\", or \"cuda:0\" with the number of a GPU and perhaps its precision, \":f16\" or \":bf16\"".into(),
             }),
         }
     }
@@ -176,6 +195,7 @@ mod tests {
             DeviceChoice::Cpu,
             DeviceChoice::CpuF32,
             DeviceChoice::CpuBf16,
+            DeviceChoice::CpuInt8,
             DeviceChoice::Cuda(0, GpuPrecision::F32),
             DeviceChoice::Cuda(3, GpuPrecision::F16),
             DeviceChoice::Cuda(12, GpuPrecision::Bf16),
@@ -191,6 +211,8 @@ mod tests {
             "CPU",
             "cpu:",
             "cpu:f16",
+            "cpu:int4",
+            "cuda:0:int8",
             "cuda:0:",
             "cuda:0:f32",
             "cuda::f16",
@@ -206,5 +228,22 @@ mod tests {
         assert!(DeviceChoice::Cpu.open().is_ok());
         let error = DeviceChoice::Cuda(0, GpuPrecision::F16).open().unwrap_err().to_string();
         assert!(error.contains("feature cuda"), "{error}");
+    }
+
+    #[test]
+    fn int8_is_taken_where_the_processor_has_it_and_refused_elsewhere_with_what_to_ask_for() {
+        match (Isa::best_int8(), DeviceChoice::CpuInt8.check()) {
+            (Some(isa), found) => {
+                found.unwrap();
+                assert!(isa.is_available() && DeviceChoice::CpuInt8.isa() == isa);
+                assert!(!Isa::available().contains(&isa), "never taken unless asked for");
+            }
+            (None, found) => {
+                let error = found.unwrap_err().to_string();
+                assert!(error.contains("cpu:int8") && error.contains("VNNI"), "{error}");
+                assert!(DeviceChoice::CpuInt8.open().is_err());
+            }
+        }
+        assert_eq!(DeviceChoice::CpuInt8.arithmetic(), "int8");
     }
 }

@@ -19,6 +19,9 @@ use std::sync::OnceLock;
 /// The greatest difference allowed, relative to the greatest feature of the tap.
 const TOLERANCE: f32 = 1e-4;
 
+/// The same where products are of 8 bits.
+const TOLERANCE_INT8: f32 = 1e-1;
+
 /// Normal images of a recorded run that are judged, and as many faulty ones.
 const N_JUDGED: usize = 4;
 
@@ -65,13 +68,15 @@ fn difference(found: &[f32], wanted: &[f32]) -> f32 {
     found.iter().zip(wanted).fold(0f32, |max, (f, w)| max.max((f - w).abs())) / greatest
 }
 
-/// Compares all taps as far as `last`, on every instruction set; returns the greatest difference.
-fn check(bytes: &[u8], spec: &ResNetSpec, last: Tap, shape: ImageShape) -> f32 {
+/// Compares all taps as far as `last`, on every instruction set; returns the greatest difference, and that of int8.
+fn check(bytes: &[u8], spec: &ResNetSpec, last: Tap, shape: ImageShape) -> [f32; 2] {
     let network = load_network("test", bytes, spec, last, shape).unwrap();
     let image = random_image(shape);
     let wanted = by_candle(&network, &image).unwrap();
-    let mut worst = 0f32;
-    for isa in Isa::available() {
+    let mut worst = [0f32; 2];
+    for isa in Isa::available().into_iter().chain(Isa::best_int8()) {
+        let (idx, tolerance) =
+            if Some(isa) == Isa::best_int8() { (1, TOLERANCE_INT8) } else { (0, TOLERANCE) };
         let options = PlanOptions { taps: (0..=last as usize).collect(), n_threads: 2, isa };
         let mut plan = Plan::compile(&network, shape, &options).unwrap();
         let lengths = plan.tap_shapes().iter().map(|tap| tap.iter().product());
@@ -80,8 +85,8 @@ fn check(bytes: &[u8], spec: &ResNetSpec, last: Tap, shape: ImageShape) -> f32 {
         plan.run(&image.view(), &mut outputs).unwrap();
         for (tap, (found, wanted)) in found.iter().zip(&wanted).enumerate() {
             let error = difference(found, wanted);
-            assert!(error < TOLERANCE, "{isa:?}, {:?}, tap {tap}, {shape:?}: {error:e}", spec.variant);
-            worst = worst.max(error);
+            assert!(error < tolerance, "{isa:?}, {:?}, tap {tap}, {shape:?}: {error:e}", spec.variant);
+            worst[idx] = worst[idx].max(error);
         }
     }
     worst
@@ -134,7 +139,7 @@ fn each_device_says_its_arithmetic_and_is_as_near_to_f32_as_that_allows() {
     };
     let (name, wanted) = features(DeviceChoice::CpuF32);
     assert_eq!(name, "f32");
-    for device in [DeviceChoice::Cpu, DeviceChoice::CpuBf16] {
+    for device in [DeviceChoice::Cpu, DeviceChoice::CpuBf16, DeviceChoice::CpuInt8] {
         if let Err(error) = device.check() {
             eprintln!("SKIPPED: {error}");
             continue;
@@ -145,6 +150,7 @@ fn each_device_says_its_arithmetic_and_is_as_near_to_f32_as_that_allows() {
             "f32" => 0.0..1e-5,
             "bf16x3" => 1e-7..TOLERANCE,
             "bf16" => 1e-4..5e-2,
+            "int8" => 1e-3..1e-1,
             _ => panic!("{name}"),
         };
         assert!(allowed.contains(&apart), "{device}: {name} is {apart:e} away");
@@ -207,9 +213,10 @@ fn trained_weights_give_candles_features_at_every_tap() {
         let (manifest, bytes) = store.load(name).unwrap();
         let spec = manifest.spec();
         for (rows, columns) in [(53, 89), (224, 224)] {
-            let worst = check(&bytes, &spec, spec.last_tap, ImageShape { channels: 3, rows, columns });
+            let [worst, int8] =
+                check(&bytes, &spec, spec.last_tap, ImageShape { channels: 3, rows, columns });
             eprintln!(
-                "{name}, {rows} x {columns}: largest difference from candle {worst:.1e} of the maximum"
+                "{name}, {rows} x {columns}: largest difference from candle {worst:.1e} of the maximum, in int8 {int8:.1e}"
             );
         }
     }

@@ -29,7 +29,7 @@ pub trait ExtractorSource: Debug + Send + Sync {
 
 /// Whether this is the arithmetic of features rounded to fewer bits than f32 has.
 pub(crate) fn is_rounded(arithmetic: &str) -> bool {
-    matches!(arithmetic, "f16" | "bf16")
+    matches!(arithmetic, "f16" | "bf16" | "int8")
 }
 
 /// An extractor that was made, as long as somebody uses it.

@@ -371,6 +371,10 @@ fn run_whose_features_were_rounded_does_not_go_on_with_others() {
             let wanted = ["rule.features.rounded_to", "\"f16\"", name].map(String::from);
             assert_eq!(differs(other), Some(wanted.into()));
         }
+        let int8 = settings(DeviceChoice::CpuInt8);
+        assert_eq!(int8, settings(DeviceChoice::CpuInt8));
+        let found = manifest::first_difference("", &int8, &settings(DeviceChoice::Cpu));
+        assert_eq!(found, Some(["rule.features.rounded_to", "\"int8\"", "null"].map(String::from).into()));
     }
 }
 

@@ -22,22 +22,27 @@ pub(super) const PIXELS: usize = 2 * ROWS;
 /// Lines fetched ahead at each step of the sum.
 pub(super) const LINES: usize = 16;
 
-/// Whether this process may use the unit: the processor has it, and the system lends its registers when asked for them.
+/// Whether this process may use the unit for products of bf16.
 pub(super) fn available() -> bool {
-    static AVAILABLE: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    *AVAILABLE.get_or_init(|| {
-        const AMX_BF16: u32 = 1 << 22;
+    const AMX_BF16: u32 = 1 << 22;
+    lent() && __cpuid_count(7, 0).edx & AMX_BF16 != 0
+}
+
+/// Whether this process may use the unit: the processor has it, and the system lends its registers when asked for them.
+pub(super) fn lent() -> bool {
+    static LENT: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *LENT.get_or_init(|| {
         const AMX_TILE: u32 = 1 << 24;
-        is_x86_feature_detected!("avx512f") && __cpuid(0).eax >= 7 && {
-            let features = __cpuid_count(7, 0).edx;
-            features & AMX_BF16 != 0 && features & AMX_TILE != 0 && lent()
-        }
+        is_x86_feature_detected!("avx512f")
+            && __cpuid(0).eax >= 7
+            && __cpuid_count(7, 0).edx & AMX_TILE != 0
+            && ask()
     })
 }
 
 /// Asks the system for the registers, for all threads of this process.
 #[cfg(all(target_os = "linux", not(miri)))]
-fn lent() -> bool {
+fn ask() -> bool {
     // arch_prctl(2) and asm/prctl.h
     const ARCH_REQ_XCOMP_PERM: libc::c_ulong = 0x1023;
     const XFEATURE_XTILEDATA: libc::c_ulong = 18;
@@ -46,7 +51,7 @@ fn lent() -> bool {
 }
 
 #[cfg(not(all(target_os = "linux", not(miri))))]
-fn lent() -> bool {
+fn ask() -> bool {
     false
 }
 

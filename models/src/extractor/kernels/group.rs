@@ -27,29 +27,43 @@ pub(super) fn fetch<const PARTS: usize>(tile: &Tile) {
 }
 
 /// A group of channels, first and second half.
-type Halves = [__m512; 2];
+pub(super) type Halves = [__m512; 2];
+
+/// The values of a register of pairs.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn halves(pairs: __m512i) -> Halves {
+    let mask = _mm512_set1_epi32(0xffff_0000u32 as i32);
+    let (low, high) = (_mm512_slli_epi32::<16>(pairs), _mm512_and_si512(pairs, mask));
+    [_mm512_castsi512_ps(low), _mm512_castsi512_ps(high)]
+}
 
 /// [`split::decode`](super::split::decode) of what lies at `from`.
+///
+/// # Safety
+///
+/// A group can be read; the processor has AVX-512F.
 #[inline(always)]
-unsafe fn read<const PARTS: usize>(from: *const f32) -> Halves {
-    // SAFETY: the caller promises a group at `from` and AVX-512F.
+pub(super) unsafe fn read<const PARTS: usize>(from: *const f32) -> Halves {
+    // SAFETY: the caller's promise.
     unsafe {
-        let mask = _mm512_set1_epi32(0xffff_0000u32 as i32);
-        let low = |pair| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pair));
-        let high = |pair| _mm512_castsi512_ps(_mm512_and_si512(pair, mask));
-        let large = _mm512_loadu_si512(from.cast());
+        let large = halves(_mm512_loadu_si512(from.cast()));
         if PARTS == 1 {
-            return [low(large), high(large)];
+            return large;
         }
-        let small = _mm512_loadu_si512(from.add(GROUP / 2).cast());
-        [_mm512_add_ps(low(large), low(small)), _mm512_add_ps(high(large), high(small))]
+        let small = halves(_mm512_loadu_si512(from.add(GROUP / 2).cast()));
+        [_mm512_add_ps(large[0], small[0]), _mm512_add_ps(large[1], small[1])]
     }
 }
 
 /// [`split::encode`](super::split::encode) of `values` into `to`.
+///
+/// # Safety
+///
+/// There is room for a group; the processor has AVX-512F.
 #[inline(always)]
-unsafe fn encode<const PARTS: usize>([first, second]: Halves, to: *mut f32) {
-    // SAFETY: the caller promises room for a group at `to` and AVX-512F.
+pub(super) unsafe fn encode<const PARTS: usize>([first, second]: Halves, to: *mut f32) {
+    // SAFETY: the caller's promise.
     unsafe {
         let mask = _mm512_set1_epi32(0xffff_0000u32 as i32);
         let half = _mm512_set1_epi32(0x8000);

@@ -1,6 +1,9 @@
 //! The instruction sets, and the kernels compiled for each, chosen at run time.
 
 use super::gemm::{MAX_TILE, Tile, gemm, pack};
+#[cfg(target_arch = "x86_64")]
+use super::int8;
+use super::int8::Int8;
 use super::max_pool::pool_row;
 #[cfg(target_arch = "x86_64")]
 use super::split;
@@ -29,12 +32,17 @@ pub enum Isa {
     Amx,
     /// AMX on values rounded to bf16, with AVX-512F for the rest: never taken unless asked for. Features differ by some 1e-2 of the greatest.
     AmxBf16,
+    /// AVX-512 VNNI on activations and weights of 8 bits, with AVX-512F for the rest: never taken unless asked for. Features differ by some 3e-2 to 7e-2
+    /// of the greatest.
+    Int8Vnni,
+    /// AMX in place of VNNI: the same to the bit.
+    Int8Amx,
     /// NEON.
     Neon,
 }
 
 impl Isa {
-    /// The sets this processor can run, slowest first, but for [`AmxBf16`](Self::AmxBf16), which it can where it can run [`Amx`](Self::Amx).
+    /// The sets this processor can run, slowest first, but for those that are never taken unless asked for.
     pub fn available() -> Vec<Isa> {
         let mut sets = vec![Isa::Portable];
         #[cfg(target_arch = "x86_64")]
@@ -56,7 +64,19 @@ impl Isa {
 
     /// Whether this processor can run the set.
     pub fn is_available(self) -> bool {
-        Isa::available().contains(if self == Isa::AmxBf16 { &Isa::Amx } else { &self })
+        match self {
+            Isa::AmxBf16 => Isa::Amx.is_available(),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Int8Vnni => is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni"),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Int8Amx => is_x86_feature_detected!("avx512bw") && int8::amx::available(),
+            _ => Isa::available().contains(&self),
+        }
+    }
+
+    /// The faster of the sets for 8 bits that this processor can run.
+    pub fn best_int8() -> Option<Isa> {
+        [Isa::Int8Amx, Isa::Int8Vnni].into_iter().find(|set| set.is_available())
     }
 
     /// The fastest set this processor can run.
@@ -86,6 +106,10 @@ impl Isa {
             Isa::Amx => &AMX,
             #[cfg(target_arch = "x86_64")]
             Isa::AmxBf16 => &AMX_BF16,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Int8Vnni => &INT8_VNNI,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Int8Amx => &INT8_AMX,
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => &neon::KERNELS,
             #[allow(unreachable_patterns, reason = "other architectures' sets are never available")]
@@ -113,6 +137,8 @@ pub(super) struct Kernels {
     pub(super) winograd: Option<Transforms>,
     /// Reads a panel of activations as f32; none where they are that.
     pub(super) decode: Option<unsafe fn(*const f32, *mut f32)>,
+    /// Where products are of 8 bits, what else they need.
+    pub(super) int8: Option<Int8>,
     /// What a thread has to do before and after its products.
     around: Option<[unsafe fn(); 2]>,
 }
@@ -207,6 +233,7 @@ macro_rules! kernels {
                 pool_row: pool,
                 winograd: Some(Transforms { input: winograd_input, output: winograd_output }),
                 decode: None,
+                int8: None,
                 around: None,
             };
         }
@@ -251,6 +278,7 @@ static AMX: Kernels = Kernels {
     pool_row: group::pool_row::<2>,
     winograd: None,
     decode: Some(group::decode::<2>),
+    int8: None,
     around: Some([amx::enter, amx::leave]),
 };
 
@@ -271,5 +299,59 @@ static AMX_BF16: Kernels = Kernels {
     pool_row: group::pool_row::<1>,
     winograd: None,
     decode: Some(group::decode::<1>),
+    int8: None,
     around: Some([amx::enter, amx::leave]),
+};
+
+#[cfg(target_arch = "x86_64")]
+mod vnni {
+    use super::*;
+
+    const HEIGHTS: [unsafe fn(&Tile); MAX_TILE] = [
+        vnni_1, vnni_2, vnni_3, vnni_4, vnni_5, vnni_6, vnni_7, vnni_8, vnni_9, vnni_10, vnni_11, vnni_12,
+        vnni_13, vnni_14,
+    ];
+
+    pub(super) unsafe fn multiply(tile: &Tile) {
+        // SAFETY: the caller's promise; `Isa::kernels` has asked the processor for the set enabled in the kernels.
+        unsafe { HEIGHTS[tile.pixels - 1](tile) }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+static INT8_VNNI: Kernels = Kernels {
+    panel: split::GROUP,
+    held: split::GROUP / 2,
+    cache: 2 << 20,
+    product: Product {
+        tile: MAX_TILE,
+        depth: usize::MAX,
+        multiply: vnni::multiply,
+        pack: int8::pack,
+        lines: 1,
+        step: 1,
+    },
+    stem: avx512::PRODUCT,
+    pool_row: group::pool_row::<1>,
+    winograd: None,
+    decode: Some(group::decode::<1>),
+    int8: Some(Int8 {
+        greatest: int8::registers::greatest,
+        quantise: int8::registers::quantise,
+        finish: int8::registers::finish,
+    }),
+    around: None,
+};
+
+#[cfg(target_arch = "x86_64")]
+static INT8_AMX: Kernels = Kernels {
+    product: Product {
+        tile: int8::amx::PIXELS,
+        multiply: int8::amx::multiply,
+        lines: int8::amx::LINES,
+        step: int8::amx::STEP,
+        ..INT8_VNNI.product
+    },
+    around: Some([int8::amx::enter, int8::amx::leave]),
+    ..INT8_VNNI
 };

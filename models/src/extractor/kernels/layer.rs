@@ -2,6 +2,7 @@
 
 use super::arena::Buffer;
 use super::convolution::{Chain, GemmConvolution};
+use super::int8::{Int8, Int8Chain, Int8Convolution, Int8Window};
 use super::isa::{Isa, Kernels};
 use super::map::Map;
 use super::network::Convolution;
@@ -12,6 +13,8 @@ use crate::error::{Error, Result};
 enum Step {
     Gemm(Chain),
     Winograd(Winograd),
+    Int8Chain(Int8, Int8Chain),
+    Int8Window(Int8, Int8Window),
 }
 
 /// A convolution with ReLU on a map of its own, computed as a [`Plan`](super::Plan) would.
@@ -53,7 +56,7 @@ impl Layer {
             let (wanted, found) = ("at least one row and column".into(), format!("{rows} x {columns}"));
             return Err(Error::Shape { what: "map", wanted, found });
         }
-        let border = convolution.kernel() / 2;
+        let border = if kernels.int8.is_some() { 0 } else { convolution.kernel() / 2 };
         let channels = |n: usize| kernels.words(n);
         let input = Map { offset: 0, rows, columns, channels: channels(convolution.n_in()), border };
         let output = Map {
@@ -67,7 +70,19 @@ impl Layer {
         let arena = Buffer::zeros(added.offset + added.length() + input.beyond());
         let team = Team::new(n_threads)
             .map_err(|source| Error::Backend { what: "starting a thread", source: source.into() })?;
-        let (step, [each, all]) = if !residual && Winograd::serves(convolution, kernels, &input) {
+        let (step, [each, all]) = if let Some(int8) = kernels.int8 {
+            let added = residual.then_some(added);
+            let step = Int8Convolution::new(convolution, kernels, input, output, added, true);
+            if convolution.kernel() == 1 {
+                let step = Int8Chain::new(step);
+                let needed = step.scratch();
+                (Step::Int8Chain(int8, step), [needed, 0])
+            } else {
+                let step = Int8Window::new(step);
+                let needed = step.scratch();
+                (Step::Int8Window(int8, step), [needed, 0])
+            }
+        } else if !residual && Winograd::serves(convolution, kernels, &input) {
             let step = Winograd::new(convolution, kernels, input, output, true);
             let needed = step.scratch(kernels);
             (Step::Winograd(step), needed)
@@ -85,6 +100,8 @@ impl Layer {
         match &self.step {
             Step::Gemm(step) => step.products(),
             Step::Winograd(step) => step.products(),
+            Step::Int8Chain(_, step) => step.products(),
+            Step::Int8Window(_, step) => step.products(),
         }
     }
 
@@ -97,6 +114,12 @@ impl Layer {
             match &self.step {
                 Step::Gemm(step) => step.run(self.kernels, &mut self.team, &self.arena),
                 Step::Winograd(step) => step.run(self.kernels, &mut self.team, &self.arena, scratch),
+                Step::Int8Chain(int8, step) => {
+                    step.run(self.kernels, int8, &mut self.team, &self.arena, scratch)
+                }
+                Step::Int8Window(int8, step) => {
+                    step.run(self.kernels, int8, &mut self.team, &self.arena, scratch)
+                }
             }
         }
     }

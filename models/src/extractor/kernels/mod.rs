@@ -19,6 +19,7 @@ mod convolution;
 mod gemm;
 #[cfg(target_arch = "x86_64")]
 mod group;
+mod int8;
 mod isa;
 mod layer;
 mod map;

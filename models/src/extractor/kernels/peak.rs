@@ -27,7 +27,7 @@ impl Peak {
     /// [`Error::Parameter`] for a set that this processor lacks or has no such loop, [`Error::Backend`] where the system gives no
     /// further thread.
     pub fn new(isa: Isa, n_threads: usize) -> Result<Peak> {
-        let has_loop = matches!(isa, Isa::Avx2 | Isa::Avx512 | Isa::Amx | Isa::AmxBf16);
+        let has_loop = !matches!(isa, Isa::Portable | Isa::Neon);
         let kernels = isa.kernels().filter(|_| has_loop);
         let kernels = kernels.ok_or_else(|| Error::Parameter {
             name: "instruction set",
@@ -39,12 +39,14 @@ impl Peak {
         Ok(Peak { kernels, isa, team })
     }
 
-    /// Multiply-adds of one run: of f32, or of bf16 with AMX.
+    /// Multiply-adds of one run: of f32, of bf16 with AMX, or of 8 bits.
     pub fn products(&self) -> usize {
         TASKS
             * ROUNDS
             * match self.isa {
                 Isa::Avx512 => 24 * 16,
+                Isa::Int8Vnni => 24 * 16 * 4,
+                Isa::Int8Amx => 4 * 16 * 16 * 64 / 16,
                 Isa::Amx | Isa::AmxBf16 => 4 * 16 * 16 * 32 / 16,
                 _ => 12 * 8,
             }
@@ -62,6 +64,8 @@ impl Peak {
             unsafe {
                 match isa {
                     Isa::Avx512 => avx512(),
+                    Isa::Int8Vnni => vnni(),
+                    Isa::Int8Amx => amx_int8(),
                     Isa::Amx | Isa::AmxBf16 => amx(),
                     _ => avx2(),
                 }
@@ -144,6 +148,47 @@ unsafe fn amx() {
         turns!(16,
             ["tilezero tmm0" "tilezero tmm1" "tilezero tmm2" "tilezero tmm3" "tilezero tmm4" "tilezero tmm5" "tilezero tmm6" "tilezero tmm7"],
             ["tdpbf16ps tmm0, tmm4, tmm6" "tdpbf16ps tmm1, tmm4, tmm7" "tdpbf16ps tmm2, tmm5, tmm6" "tdpbf16ps tmm3, tmm5, tmm7"],
+        );
+    }
+}
+
+/// Twenty-four sums of sixteen, each over four products of 8 bits a turn.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn vnni() {
+    // SAFETY: works on the registers named alone.
+    unsafe {
+        turns!(1,
+            ["vpxord zmm0, zmm0, zmm0" "vmovaps zmm1, zmm0" "vmovaps zmm2, zmm0" "vmovaps zmm3, zmm0" "vmovaps zmm4, zmm0"
+             "vmovaps zmm5, zmm0" "vmovaps zmm6, zmm0" "vmovaps zmm7, zmm0" "vmovaps zmm8, zmm0" "vmovaps zmm9, zmm0" "vmovaps zmm10, zmm0"
+             "vmovaps zmm11, zmm0" "vmovaps zmm12, zmm0" "vmovaps zmm13, zmm0" "vmovaps zmm14, zmm0" "vmovaps zmm15, zmm0"
+             "vmovaps zmm16, zmm0" "vmovaps zmm17, zmm0" "vmovaps zmm18, zmm0" "vmovaps zmm19, zmm0" "vmovaps zmm20, zmm0"
+             "vmovaps zmm21, zmm0" "vmovaps zmm22, zmm0" "vmovaps zmm23, zmm0" "vmovaps zmm24, zmm0"],
+            ["vpdpbusd zmm0, zmm24, zmm24" "vpdpbusd zmm1, zmm24, zmm24" "vpdpbusd zmm2, zmm24, zmm24"
+             "vpdpbusd zmm3, zmm24, zmm24" "vpdpbusd zmm4, zmm24, zmm24" "vpdpbusd zmm5, zmm24, zmm24"
+             "vpdpbusd zmm6, zmm24, zmm24" "vpdpbusd zmm7, zmm24, zmm24" "vpdpbusd zmm8, zmm24, zmm24"
+             "vpdpbusd zmm9, zmm24, zmm24" "vpdpbusd zmm10, zmm24, zmm24" "vpdpbusd zmm11, zmm24, zmm24"
+             "vpdpbusd zmm12, zmm24, zmm24" "vpdpbusd zmm13, zmm24, zmm24" "vpdpbusd zmm14, zmm24, zmm24"
+             "vpdpbusd zmm15, zmm24, zmm24" "vpdpbusd zmm16, zmm24, zmm24" "vpdpbusd zmm17, zmm24, zmm24"
+             "vpdpbusd zmm18, zmm24, zmm24" "vpdpbusd zmm19, zmm24, zmm24" "vpdpbusd zmm20, zmm24, zmm24"
+             "vpdpbusd zmm21, zmm24, zmm24" "vpdpbusd zmm22, zmm24, zmm24" "vpdpbusd zmm23, zmm24, zmm24"],
+            out("zmm0") _, out("zmm1") _, out("zmm2") _, out("zmm3") _, out("zmm4") _, out("zmm5") _, out("zmm6") _, out("zmm7") _,
+            out("zmm8") _, out("zmm9") _, out("zmm10") _, out("zmm11") _, out("zmm12") _, out("zmm13") _, out("zmm14") _,
+            out("zmm15") _, out("zmm16") _, out("zmm17") _, out("zmm18") _, out("zmm19") _, out("zmm20") _, out("zmm21") _,
+            out("zmm22") _, out("zmm23") _, out("zmm24") _,
+        );
+    }
+}
+
+/// Four sums of 16 x 16, each over 64 products of 8 bits a turn.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn amx_int8() {
+    // SAFETY: works on the matrix unit's registers alone, which the compiler does not know.
+    unsafe {
+        turns!(16,
+            ["tilezero tmm0" "tilezero tmm1" "tilezero tmm2" "tilezero tmm3" "tilezero tmm4" "tilezero tmm5" "tilezero tmm6" "tilezero tmm7"],
+            ["tdpbusd tmm0, tmm4, tmm6" "tdpbusd tmm1, tmm4, tmm7" "tdpbusd tmm2, tmm5, tmm6" "tdpbusd tmm3, tmm5, tmm7"],
         );
     }
 }

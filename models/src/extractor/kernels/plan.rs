@@ -2,6 +2,7 @@
 
 use super::arena::Buffer;
 use super::convolution::{Chain, GemmConvolution};
+use super::int8::{self, Int8, Int8Chain, Int8Convolution, Int8Window};
 use super::isa::{Isa, Kernels};
 use super::map::Map;
 use super::network::{Bottleneck, Convolution, Network};
@@ -27,6 +28,8 @@ pub struct PlanOptions {
 enum Step {
     Gemm(Chain),
     Winograd(Winograd),
+    Int8Chain(Int8, Int8Chain),
+    Int8Window(Int8, Int8Window),
     Tap(Tap),
 }
 
@@ -86,6 +89,18 @@ impl Plan {
             return Err(parameter("stem kernel", network.stem.kernel().to_string(), "at most 15".into()));
         }
 
+        let too_deep = |convolution: &Convolution| {
+            convolution.kernel().pow(2) * convolution.n_in().next_multiple_of(int8::GROUP) > int8::MAX_DEPTH
+        };
+        let convolutions = network.stages.iter().flatten();
+        if kernels.int8.is_some()
+            && convolutions.flat_map(|block| [&block.reduce, &block.spatial, &block.expand]).any(too_deep)
+        {
+            let found = format!("{:?}, and a convolution of more products", options.isa);
+            let expected = format!("at most {} products in a sum, or another set", int8::MAX_DEPTH);
+            return Err(parameter("instruction set", found, expected));
+        }
+
         let mut layout = Layout::new(network, image, n_stages, kernels);
         let mut map = layout.maps[0];
         let stem = Stem::new(network, kernels, image, map);
@@ -94,7 +109,10 @@ impl Plan {
         for stage in 0..=n_stages {
             if stage > 0 {
                 for block in &network.stages[stage - 1] {
-                    map = layout.block(block, map, kernels, &mut steps);
+                    map = match kernels.int8 {
+                        None => layout.block(block, map, kernels, &mut steps),
+                        Some(int8) => layout.int8_block(block, map, kernels, int8, &mut steps),
+                    };
                     n_channels = block.expand.n_out();
                 }
             }
@@ -107,10 +125,13 @@ impl Plan {
             .map_err(|source| Error::Backend { what: "starting a thread", source: source.into() })?;
         let mut needed = [stem.scratch(), 0];
         for step in &steps {
-            if let Step::Winograd(step) = step {
-                let more = step.scratch(kernels);
-                needed = [needed[0].max(more[0]), needed[1].max(more[1])];
-            }
+            let more = match step {
+                Step::Winograd(step) => step.scratch(kernels),
+                Step::Int8Chain(_, step) => [step.scratch(), 0],
+                Step::Int8Window(_, step) => [step.scratch(), 0],
+                Step::Gemm(_) | Step::Tap(_) => [0, 0],
+            };
+            needed = [needed[0].max(more[0]), needed[1].max(more[1])];
         }
         let scratch_stride = needed[0].next_multiple_of(1024) + 16;
         let scratch = Buffer::zeros(needed[1].max(scratch_stride * team.n_threads()));
@@ -133,6 +154,8 @@ impl Plan {
         let steps = self.steps.iter().map(|step| match step {
             Step::Gemm(step) => step.bytes(),
             Step::Winograd(step) => step.bytes(),
+            Step::Int8Chain(_, step) => step.bytes(),
+            Step::Int8Window(_, step) => step.bytes(),
             Step::Tap(_) => 0,
         });
         self.arena.bytes() + self.scratch.bytes() + self.stem.bytes() + steps.sum::<usize>()
@@ -149,6 +172,8 @@ impl Plan {
         let steps = self.steps.iter().map(|step| match step {
             Step::Gemm(step) => (step.to_string(), step.products()),
             Step::Winograd(step) => (step.to_string(), step.products()),
+            Step::Int8Chain(_, step) => (step.to_string(), step.products()),
+            Step::Int8Window(_, step) => (step.to_string(), step.products()),
             Step::Tap(_) => ("tap".to_owned(), 0),
         });
         std::iter::once(("stem and pool".to_owned(), self.stem.products())).chain(steps).collect()
@@ -221,6 +246,10 @@ impl Plan {
                 Step::Gemm(step) => unsafe { step.run(kernels, team, arena) },
                 // SAFETY: as above.
                 Step::Winograd(step) => unsafe { step.run(kernels, team, arena, scratch) },
+                // SAFETY: as above.
+                Step::Int8Chain(int8, step) => unsafe { step.run(kernels, int8, team, arena, scratch) },
+                // SAFETY: as above.
+                Step::Int8Window(int8, step) => unsafe { step.run(kernels, int8, team, arena, scratch) },
                 Step::Tap(step) => {
                     let output = outputs.next().expect("as many outputs as taps: checked above");
                     // SAFETY: as above; the output's length was checked.
@@ -264,7 +293,7 @@ impl Layout {
             let reduced = after(&block.reduce, map, kernels);
             let spatial = after(&block.spatial, reduced, kernels);
             // Where it has a border it lies elsewhere.
-            if Winograd::serves(&block.spatial, kernels, &reduced) {
+            if kernels.int8.is_some() || Winograd::serves(&block.spatial, kernels, &reduced) {
                 inner[0] = inner[0].max(reduced.length());
             }
             inner[1] = inner[1].max(spatial.length());
@@ -323,6 +352,45 @@ impl Layout {
         steps.extend(
             shortcut.into_iter().chain(expand.map(|expand| Chain::new(kernels, expand))).map(Step::Gemm),
         );
+        output
+    }
+
+    /// As [`block`](Self::block), where products are of 8 bits: what a convolution quantises it takes from maps without a border.
+    fn int8_block(
+        &mut self,
+        block: &Bottleneck,
+        input: Map,
+        kernels: &Kernels,
+        int8: Int8,
+        steps: &mut Vec<Step>,
+    ) -> Map {
+        let reduced = Map { offset: self.inner[0], ..after(&block.reduce, input, kernels) };
+        let spatial = Map { offset: self.inner[1], ..after(&block.spatial, reduced, kernels) };
+        let mut output = Map { offset: input.offset, ..after(&block.expand, spatial, kernels) };
+        let reduce = Int8Convolution::new(&block.reduce, kernels, input, reduced, None, true);
+        // The block before is followed by what needs its pixels one by one; a tap in between only reads.
+        let before = steps.iter_mut().rev().find(|step| !matches!(step, Step::Tap(_)));
+        let reduce = match before {
+            Some(Step::Int8Chain(_, chain)) if block.reduce.stride == 1 => chain.append(kernels, reduce),
+            _ => Some(reduce),
+        };
+        steps.extend(reduce.map(|reduce| Step::Int8Chain(int8, Int8Chain::new(reduce))));
+        let window = Int8Convolution::new(&block.spatial, kernels, reduced, spatial, None, true);
+        steps.push(Step::Int8Window(int8, Int8Window::new(window)));
+        let mut shortcut = None;
+        if let Some(convolution) = &block.shortcut {
+            let other = usize::from(input.offset == self.maps[0].offset);
+            output.offset = self.maps[other].offset;
+            let part = Int8Convolution::new(convolution, kernels, input, output, None, false);
+            shortcut = Some(Int8Chain::new(part));
+        }
+        let expand = Int8Convolution::new(&block.expand, kernels, spatial, output, Some(output), true);
+        let expand = match &mut shortcut {
+            Some(chain) => chain.append(kernels, expand),
+            None => Some(expand),
+        };
+        let chains = shortcut.into_iter().chain(expand.map(Int8Chain::new));
+        steps.extend(chains.map(|chain| Step::Int8Chain(int8, chain)));
         output
     }
 

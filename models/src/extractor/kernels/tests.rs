@@ -26,13 +26,15 @@ const TOLERANCE_SPLIT_NETWORK: f64 = 1e-4;
 /// The same where values are bf16, rounded by 2^-9 of themselves.
 const TOLERANCE_BF16: f64 = 1e-2;
 const TOLERANCE_BF16_NETWORK: f64 = 5e-2;
+/// The same where weights and what they meet are rounded to 8 bits.
+const TOLERANCE_INT8_NETWORK: f64 = 1e-1;
 /// The same after Winograd's transforms, which lose some bits, and after a chain of layers.
 const TOLERANCE_WINOGRAD: f64 = 2e-5;
 
 /// All sets of this machine, with those that are only taken when asked for.
 fn sets() -> Vec<Isa> {
     let mut sets = Isa::available();
-    sets.extend(Some(Isa::AmxBf16).filter(|isa| isa.is_available()));
+    sets.extend([Isa::AmxBf16, Isa::Int8Vnni, Isa::Int8Amx].into_iter().filter(|isa| isa.is_available()));
     sets
 }
 
@@ -45,7 +47,13 @@ fn random_map(rng: &mut Rng, shape: (usize, usize, usize)) -> Array3<f32> {
 }
 
 /// A convolution with weights that keep the scale of its input.
-fn random_convolution(rng: &mut Rng, n_out: usize, n_in: usize, kernel: usize, stride: usize) -> Convolution {
+pub(super) fn random_convolution(
+    rng: &mut Rng,
+    n_out: usize,
+    n_in: usize,
+    kernel: usize,
+    stride: usize,
+) -> Convolution {
     let scale = (6.0 / (n_in * kernel * kernel) as f32).sqrt();
     let weight = Array4::from_shape_simple_fn((n_out, n_in, kernel, kernel), || scale * uniform(rng));
     let bias = (0..n_out).map(|_| 0.1 * uniform(rng)).collect();
@@ -162,6 +170,10 @@ fn check_convolution(
     let border = kernel / 2;
     for isa in sets() {
         let kernels: &Kernels = isa.kernels().unwrap();
+        if kernels.int8.is_some() {
+            // Those have a definition of their own, and maps without a sign.
+            continue;
+        }
         let pad = |channels: usize| kernels.words(channels);
         let from = Map { offset: 0, rows, columns, channels: pad(n_in), border };
         let (_, rows_out, columns_out) = wanted.dim();
@@ -202,7 +214,13 @@ fn check_convolution(
 }
 
 /// A network of `blocks` bottlenecks a stage; `early` puts the stride into the first convolution (ResNet v1).
-fn random_network(seed: u64, channels: usize, blocks: &[usize], kernel: usize, early: bool) -> Network {
+pub(super) fn random_network(
+    seed: u64,
+    channels: usize,
+    blocks: &[usize],
+    kernel: usize,
+    early: bool,
+) -> Network {
     let mut rng = Rng::new(seed);
     let rng = &mut rng;
     let mut stages = Vec::new();
@@ -228,12 +246,12 @@ fn random_network(seed: u64, channels: usize, blocks: &[usize], kernel: usize, e
     Network { input: input.to_vec(), stem: random_convolution(rng, channels, 3, kernel, 2), stages }
 }
 
-fn random_image(seed: u64, rows: usize, columns: usize) -> Array3<f32> {
+pub(super) fn random_image(seed: u64, rows: usize, columns: usize) -> Array3<f32> {
     let mut rng = Rng::new(seed);
     Array3::from_shape_simple_fn((3, rows, columns), || (rng.next_u64() >> 56) as f32)
 }
 
-fn run(
+pub(super) fn run(
     network: &Network,
     image: &Array3<f32>,
     isa: Isa,
@@ -319,6 +337,7 @@ proptest! {
                 let tolerance = match isa {
                     Isa::Amx => TOLERANCE_SPLIT_NETWORK,
                     Isa::AmxBf16 => TOLERANCE_BF16_NETWORK,
+                    Isa::Int8Vnni | Isa::Int8Amx => TOLERANCE_INT8_NETWORK,
                     _ => TOLERANCE_WINOGRAD,
                 };
                 prop_assert!(found < tolerance, "{isa:?}: relative error {found:e}");

@@ -8,17 +8,17 @@ use super::vector::{Vector, Ymm, Zmm};
 use std::arch::asm;
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch, _mm256_setzero_ps, _mm512_setzero_ps};
 
-/// One step of the sum for all rows: `$ahead` fetches for later, `$at` displaces the activations, `$first` and `$second` the panel.
+/// One step of the sum for all rows, by the instructions `$broadcast` and `$product`: `$ahead` fetches for later, `$at` displaces the activations, `$first` and `$second` the panel.
 macro_rules! step {
-    ($low:literal $high:literal $value:literal, $ahead:literal $at:literal $first:literal $second:literal; $(($row:tt $address:tt $x:tt $a:tt $y:tt $b:tt))*) => {
+    ($broadcast:literal $product:literal $low:literal $high:literal $value:literal, $ahead:literal $at:literal $first:literal $second:literal; $(($row:tt $address:tt $x:tt $a:tt $y:tt $b:tt))*) => {
         concat!(
             $ahead,
             "vmovups ", $low, ", [{b}+", $first, "]\n",
             "vmovups ", $high, ", [{b}+", $second, "]\n",
             $(
-                "vbroadcastss ", $value, ", dword ptr [", $address, "+", $at, "]\n",
-                "vfmadd231ps ", $a, ", ", $value, ", ", $low, "\n",
-                "vfmadd231ps ", $b, ", ", $value, ", ", $high, "\n",
+                $broadcast, " ", $value, ", dword ptr [", $address, "+", $at, "]\n",
+                $product, " ", $a, ", ", $value, ", ", $low, "\n",
+                $product, " ", $b, ", ", $value, ", ", $high, "\n",
             )*
         )
     };
@@ -36,7 +36,7 @@ fn fetch<const BYTES: usize>(line: *const f32) {
 /// A kernel of two registers by the rows listed: number, address, and the names and registers of the sums.
 macro_rules! kernel {
     (
-        ($feature:literal $vector:ident $zero:ident $low:tt $high:tt $value:tt $b1:tt $b2:tt $b3:tt $panel:tt)
+        ($feature:literal $broadcast:tt $product:tt $vector:ident $zero:ident $low:tt $high:tt $value:tt $b1:tt $b2:tt $b3:tt $panel:tt)
         $name:ident $(($row:tt $address:tt $x:ident $a:tt $y:ident $b:tt))*
     ) => {
         /// # Safety
@@ -71,7 +71,7 @@ macro_rules! kernel {
                         "// {s} {t}: low tiles need neither",
                         "test {k}, 1",
                         "jz 2f",
-                        step!($low $high $value, "prefetcht1 [{f}]\nadd {f}, {g}\n" "0" "0" $b1; $(($row $address $x $a $y $b))*),
+                        step!($broadcast $product $low $high $value, "prefetcht1 [{f}]\nadd {f}, {g}\n" "0" "0" $b1; $(($row $address $x $a $y $b))*),
                         "add {p}, 4",
                         "add {q}, 4",
                         "add {r}, 4",
@@ -81,8 +81,8 @@ macro_rules! kernel {
                         "jz 4f",
                         ".p2align 5",
                         "3:",
-                        step!($low $high $value, "prefetcht1 [{f}]\n" "0" "0" $b1; $(($row $address $x $a $y $b))*),
-                        step!($low $high $value, "prefetcht1 [{f}+{g}]\nlea {f}, [{f}+2*{g}]\n" "4" $b2 $b3; $(($row $address $x $a $y $b))*),
+                        step!($broadcast $product $low $high $value, "prefetcht1 [{f}]\n" "0" "0" $b1; $(($row $address $x $a $y $b))*),
+                        step!($broadcast $product $low $high $value, "prefetcht1 [{f}+{g}]\nlea {f}, [{f}+2*{g}]\n" "4" $b2 $b3; $(($row $address $x $a $y $b))*),
                         "add {p}, 8",
                         "add {q}, 8",
                         "add {r}, 8",
@@ -150,7 +150,7 @@ macro_rules! heights {
 }
 
 heights!(
-    ("avx2,fma" Ymm _mm256_setzero_ps "ymm12" "ymm13" "ymm14" "32" "64" "96" "64") []
+    ("avx2,fma" "vbroadcastss" "vfmadd231ps" Ymm _mm256_setzero_ps "ymm12" "ymm13" "ymm14" "32" "64" "96" "64") []
     ymm_1 (0 "{p}" x0 "ymm0" y0 "ymm1")
     ymm_2 (1 "{p}+{s}" x1 "ymm2" y1 "ymm3")
     ymm_3 (2 "{p}+2*{s}" x2 "ymm4" y2 "ymm5")
@@ -159,7 +159,7 @@ heights!(
     ymm_6 (5 "{q}" x5 "ymm10" y5 "ymm11")
 );
 heights!(
-    ("avx512f,avx2,fma" Zmm _mm512_setzero_ps "zmm28" "zmm29" "zmm30" "64" "128" "192" "128") []
+    ("avx512f,avx2,fma" "vbroadcastss" "vfmadd231ps" Zmm _mm512_setzero_ps "zmm28" "zmm29" "zmm30" "64" "128" "192" "128") []
     zmm_1 (0 "{p}" x0 "zmm0" y0 "zmm1")
     zmm_2 (1 "{p}+{s}" x1 "zmm2" y1 "zmm3")
     zmm_3 (2 "{p}+2*{s}" x2 "zmm4" y2 "zmm5")
@@ -174,4 +174,22 @@ heights!(
     zmm_12 (11 "{r}+{s}" x11 "zmm22" y11 "zmm23")
     zmm_13 (12 "{r}+2*{s}" x12 "zmm24" y12 "zmm25")
     zmm_14 (13 "{r}+{t}" x13 "zmm26" y13 "zmm27")
+);
+// Four products of unsigned bytes of a pixel with signed ones of a channel, added in 32 bits: words as they are, with no ending but to be stored.
+heights!(
+    ("avx512f,avx2,fma" "vpbroadcastd" "vpdpbusd" Zmm _mm512_setzero_ps "zmm28" "zmm29" "zmm30" "64" "128" "192" "128") []
+    vnni_1 (0 "{p}" x0 "zmm0" y0 "zmm1")
+    vnni_2 (1 "{p}+{s}" x1 "zmm2" y1 "zmm3")
+    vnni_3 (2 "{p}+2*{s}" x2 "zmm4" y2 "zmm5")
+    vnni_4 (3 "{p}+{t}" x3 "zmm6" y3 "zmm7")
+    vnni_5 (4 "{p}+4*{s}" x4 "zmm8" y4 "zmm9")
+    vnni_6 (5 "{q}" x5 "zmm10" y5 "zmm11")
+    vnni_7 (6 "{q}+{s}" x6 "zmm12" y6 "zmm13")
+    vnni_8 (7 "{q}+2*{s}" x7 "zmm14" y7 "zmm15")
+    vnni_9 (8 "{q}+{t}" x8 "zmm16" y8 "zmm17")
+    vnni_10 (9 "{q}+4*{s}" x9 "zmm18" y9 "zmm19")
+    vnni_11 (10 "{r}" x10 "zmm20" y10 "zmm21")
+    vnni_12 (11 "{r}+{s}" x11 "zmm22" y11 "zmm23")
+    vnni_13 (12 "{r}+2*{s}" x12 "zmm24" y12 "zmm25")
+    vnni_14 (13 "{r}+{t}" x13 "zmm26" y13 "zmm27")
 );
