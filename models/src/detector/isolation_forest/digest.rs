@@ -3,6 +3,7 @@
 //! Two pieces that differ have equal digests with a probability of 2^-64. The rows would then be taken for equal there, and a node
 //! that holds nothing but them would not be split in these columns.
 
+use super::memory::prefetch;
 use super::stored::Stored;
 use crate::finite::overflow_of;
 
@@ -10,7 +11,9 @@ use crate::finite::overflow_of;
 pub(super) const DIGESTED: usize = 1024;
 
 /// A digest of up to [`DIGESTED`] values as they are kept; `None` if one of them is then not finite.
-pub(super) fn digest<E: Stored>(values: &[f32]) -> Option<u64> {
+///
+/// - `next`: what is read after them, fetched meanwhile.
+pub(super) fn digest<E: Stored>(values: &[f32], next: &[f32]) -> Option<u64> {
     /// Digits of pi, as good as any.
     const KEYS: [u64; 4] =
         [0x243F_6A88_85A3_08D3, 0x1319_8A2E_0370_7344, 0xA409_3822_299F_31D0, 0x082E_FA98_EC4E_6C89];
@@ -28,7 +31,10 @@ pub(super) fn digest<E: Stored>(values: &[f32]) -> Option<u64> {
         }
     };
     let (whole, rest) = values.as_chunks::<STEP>();
-    whole.iter().for_each(&mut add);
+    for (i, values) in whole.iter().enumerate() {
+        prefetch(next, i * STEP);
+        add(values);
+    }
     if !rest.is_empty() {
         add(&std::array::from_fn(|i| rest.get(i).copied().unwrap_or_default()));
     }
@@ -55,11 +61,11 @@ mod tests {
         for n in [1, 15, 16, 17, 40, DIGESTED] {
             let mut rng = Rng::new(n as u64);
             let piece: Vec<f32> = (0..n).map(|_| (rng.normal() as f32).max(0.0)).collect();
-            let known = digest::<f32>(&piece).expect("finite");
-            assert_eq!(digest::<f32>(&piece.clone()), Some(known));
+            let known = digest::<f32>(&piece, &[]).expect("finite");
+            assert_eq!(digest::<f32>(&piece.clone(), &[]), Some(known));
             let mut found = HashMap::from([(known, None)]);
             let mut is_new = |piece: &[f32], change| match found
-                .insert(digest::<f32>(piece).expect("finite"), Some(change))
+                .insert(digest::<f32>(piece, &[]).expect("finite"), Some(change))
             {
                 None => {}
                 Some(other) => panic!("{n}: {change:?} and {other:?}"),
@@ -84,10 +90,10 @@ mod tests {
 
     #[test]
     fn digest_is_of_values_as_they_are_kept() {
-        assert_eq!(digest::<bf16>(&[1.0, 2.0]), digest::<bf16>(&[1.0 + 1e-4, 2.0]));
-        assert_ne!(digest::<f32>(&[1.0, 2.0]), digest::<f32>(&[1.0 + 1e-4, 2.0]));
-        assert!(digest::<f32>(&[f32::MAX]).is_some());
-        assert_eq!(digest::<bf16>(&[0.0, f32::MAX]), None, "it rounds to infinity");
-        assert_eq!(digest::<f32>(&[0.0; 20].map(|_| f32::NAN)), None);
+        assert_eq!(digest::<bf16>(&[1.0, 2.0], &[]), digest::<bf16>(&[1.0 + 1e-4, 2.0], &[]));
+        assert_ne!(digest::<f32>(&[1.0, 2.0], &[]), digest::<f32>(&[1.0 + 1e-4, 2.0], &[]));
+        assert!(digest::<f32>(&[f32::MAX], &[]).is_some());
+        assert_eq!(digest::<bf16>(&[0.0, f32::MAX], &[]), None, "it rounds to infinity");
+        assert_eq!(digest::<f32>(&[0.0; 20].map(|_| f32::NAN), &[]), None);
     }
 }

@@ -1,15 +1,50 @@
 //! The newest rows of a pool, until they are as many as a line holds.
 //!
 //! A row is cut into pieces of some columns, and a piece lies in a block of its own. The pieces of a column's newest rows are turned
-//! into lines when there are enough, at another row for every sixteenth piece: so every append turns as much as it brings,
-//! and of a line's rows half are held on average.
+//! into lines when there are enough, at another row for every sixteenth stretch of pieces: so every append turns as much as it brings,
+//! and of a line's rows half are held on average. Stretches are as long as pages where there are columns enough: an append
+//! writes to a sixteenth of the pages of new lines, which the system has to clear first, and not to some place in each.
 
 use super::memory::{LINE_BYTES, Plain, Zeros, end_streams, prefetch, stream};
 
 /// Columns of a piece: its rows are turned together.
 pub(super) const PIECE: usize = 256;
-/// Columns that one thread appends to at a time; a multiple of the columns of which all phases have as many.
+/// Columns that one thread appends to at a time; a multiple of those of which all phases have as many.
 pub(super) const PART: usize = 1 << 17;
+
+/// Whose turn it is: each column has a phase, the row of its line at which it begins.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Turns {
+    line: usize,
+    /// Pieces that follow each other and have one phase, as a power of two.
+    log_pieces: u32,
+}
+
+impl Turns {
+    /// - `line`: values in a line, a power of two.
+    pub(super) fn new(n_features: usize, line: usize) -> Self {
+        // All phases four times, so that they have about as many columns each.
+        let most = n_features / PIECE / (4 * line);
+        Self { line, log_pieces: most.clamp(1, PART / PIECE / line).ilog2() }
+    }
+
+    #[inline(always)]
+    pub(super) fn phase(self, column: usize) -> usize {
+        self.of_piece(column / PIECE)
+    }
+
+    /// The phase of a piece, which may be counted from the beginning of its part.
+    #[inline(always)]
+    pub(super) fn of_piece(self, piece: usize) -> usize {
+        (piece >> self.log_pieces) & (self.line - 1)
+    }
+
+    /// The piece whose phase is greater by `n`, at the same place among those of one phase.
+    #[inline(always)]
+    pub(super) fn later(self, piece: usize, n: usize) -> usize {
+        piece + (n << self.log_pieces)
+    }
+}
 
 /// The newest rows of some columns.
 #[derive(Debug, Clone)]
@@ -22,19 +57,14 @@ pub(super) struct Fresh<B: Plain> {
     line: usize,
 }
 
-/// The row of a piece's line at which it begins: pieces take turns.
-#[inline(always)]
-pub(super) fn phase(column: usize, line: usize) -> usize {
-    column / PIECE % line
-}
-
 impl<B: Plain> Fresh<B> {
     /// Of `n_columns`, at most [`PART`].
-    pub(super) fn new(n_columns: usize, line: usize) -> Self {
+    pub(super) fn new(n_columns: usize, turns: Turns) -> Self {
+        let line = turns.line;
         let n_pieces = n_columns.div_ceil(PIECE);
-        // As many as are ever held between appends, and during one before the next piece is turned.
-        let held = |n_rows| (0..n_pieces).map(|piece| (n_rows + piece) % line).sum::<usize>();
-        let n_blocks = (0..line).map(held).max().unwrap_or(0) + line;
+        // As many as are ever held between appends, and during one before the next pieces are turned.
+        let held = |n_rows| (0..n_pieces).map(|piece| (n_rows + turns.of_piece(piece)) % line).sum::<usize>();
+        let n_blocks = (0..line).map(held).max().unwrap_or(0) + turns.later(0, line);
         Self {
             blocks: Zeros::new((n_blocks + 1) * PIECE),
             held: vec![0; n_pieces * line],

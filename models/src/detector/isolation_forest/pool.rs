@@ -6,10 +6,10 @@
 //! costs more than the lines.
 //!
 //! With `n` rows that there have been, forgotten ones included, row `n` is in line `(n + phase) / LINE` of a column, at
-//! `(n + phase) % LINE`, where the phase follows from the column: lines are full at another row for every sixteenth piece of a row.
+//! `(n + phase) % LINE`, where the phase follows from the column: lines are full at another row for every sixteenth stretch of columns.
 
 use super::digest::{DIGESTED, digest};
-use super::fresh::{Fresh, PART, PIECE, phase};
+use super::fresh::{Fresh, PART, PIECE, Turns};
 use super::memory::{LINE_BYTES, Plain, Zeros};
 use super::stored::Stored;
 use super::twins::Twins;
@@ -77,6 +77,7 @@ pub struct SamplePool<E: Stored = f32> {
     free: Vec<Tile>,
     /// By [`PART`] of the columns.
     fresh: Vec<Fresh<E::Bits>>,
+    turns: Turns,
     n_gone: usize,
     n_rows: usize,
     /// The oldest of them, which are no samples.
@@ -131,6 +132,7 @@ impl<E: Stored> SamplePool<E> {
             n_tiles_gone: 0,
             free: Vec::new(),
             fresh: Vec::new(),
+            turns: Turns::new(n_features, Self::LINE),
             n_gone: 0,
             n_rows: 0,
             n_ignored: 0,
@@ -184,7 +186,9 @@ impl<E: Stored> SamplePool<E> {
                 found: row.len().to_string(),
             });
         }
-        let digests: Option<Vec<u64>> = row.par_chunks(DIGESTED).map(digest::<E>).collect();
+        let pieces = row.par_chunks(DIGESTED).enumerate();
+        let digests: Option<Vec<u64>> =
+            pieces.map(|(i, piece)| digest::<E>(piece, &row[i * DIGESTED + piece.len()..])).collect();
         let Some(digests) = digests else {
             let index =
                 row.iter().position(|&value| !E::load(E::store(value)).is_finite()).unwrap_or_default();
@@ -192,7 +196,7 @@ impl<E: Stored> SamplePool<E> {
         };
         if self.first.is_empty() {
             self.first = row.iter().map(|&value| E::store(value)).collect();
-            self.fresh = row.chunks(PART).map(|part| Fresh::new(part.len(), Self::LINE)).collect();
+            self.fresh = row.chunks(PART).map(|part| Fresh::new(part.len(), self.turns)).collect();
         }
         self.make_room();
         self.write(row);
@@ -234,7 +238,7 @@ impl<E: Stored> SamplePool<E> {
             let from = std::mem::replace(&mut self.tiles[tile], place);
             let mut line = vec![E::Bits::default(); Self::LINE];
             let columns = 0..self.n_features;
-            for column in columns.filter(|&column| super::fresh::phase(column, Self::LINE) > phase) {
+            for column in columns.filter(|&column| self.turns.phase(column) > phase) {
                 line.copy_from_slice(self.line(from, column));
                 let slab = &mut self.slabs[place.slab];
                 let start = (column * slab.n_lanes + place.lane) * Self::LINE;
@@ -257,7 +261,7 @@ impl<E: Stored> SamplePool<E> {
 
     /// Writes a row after the newest.
     fn write(&mut self, row: &[f32]) {
-        let (n, line) = (self.n_ever(), Self::LINE);
+        let (n, line, turns) = (self.n_ever(), Self::LINE, self.turns);
         let Tile { slab, lane } = self.tiles[n / line - self.n_tiles_gone];
         let Slab { values, n_lanes } = &mut self.slabs[slab];
         let step = *n_lanes * line;
@@ -268,14 +272,17 @@ impl<E: Stored> SamplePool<E> {
                 let varied = &mut varied[piece * (PIECE / 64)..];
                 for (bits, (values, first)) in varied.iter_mut().zip(values.chunks(64).zip(first.chunks(64)))
                 {
-                    *bits |= differing::<E>(values, first);
+                    // Mostly known after a few rows.
+                    if *bits != u64::MAX {
+                        *bits |= differing::<E>(values, first);
+                    }
                 }
-                let slot = (n + piece) % line;
+                let slot = (n + turns.of_piece(piece)) % line;
                 if slot + 1 < line {
                     fresh.take(piece, slot, values.iter().map(|&value| E::store(value)));
                     // One of the rows of the piece that is turned next.
                     let n_before = line - 1 - slot;
-                    fresh.ask_for(piece + n_before, n_before - 1);
+                    fresh.ask_for(turns.later(piece, n_before), n_before - 1);
                 } else {
                     let mut last = [E::Bits::default(); PIECE];
                     last.iter_mut().zip(values).for_each(|(out, &value)| *out = E::store(value));
@@ -305,17 +312,18 @@ impl<E: Stored> SamplePool<E> {
         self.fresh.par_iter_mut().enumerate().for_each(|(part, fresh)| {
             let n_columns = PART.min(self.n_features - part * PART);
             let pieces = 0..n_columns.div_ceil(PIECE);
-            let is_turned = |&piece: &usize| (n + piece % line) / line < (before + piece % line) / line;
+            let phase = |piece| self.turns.of_piece(piece);
+            let is_turned = |&piece: &usize| (n + phase(piece)) / line < (before + phase(piece)) / line;
             for piece in pieces.clone() {
-                fresh.drop_from(piece, if is_turned(&piece) { 0 } else { (n + piece) % line });
+                fresh.drop_from(piece, if is_turned(&piece) { 0 } else { (n + phase(piece)) % line });
             }
             // Rows of lines that are to be completed by others.
             for piece in pieces.filter(is_turned) {
-                let Tile { slab, lane } = tiles[(n + piece % line) / line - self.n_tiles_gone];
+                let Tile { slab, lane } = tiles[(n + phase(piece)) / line - self.n_tiles_gone];
                 let Slab { values, n_lanes } = &slabs[slab];
                 let lines = &values[((part * PART + piece * PIECE) * n_lanes + lane) * line..];
                 let width = PIECE.min(n_columns - piece * PIECE);
-                fresh.turn_back(piece, width, (n + piece) % line, lines, n_lanes * line);
+                fresh.turn_back(piece, width, (n + phase(piece)) % line, lines, n_lanes * line);
             }
         });
         while self.n_tiles_gone + self.tiles.len() > n.div_ceil(line) {
@@ -388,7 +396,7 @@ impl<E: Stored> SamplePool<E> {
 
     #[inline]
     fn value(&self, row: usize, column: usize) -> f32 {
-        let (tile, slot) = self.place(row, phase(column, Self::LINE));
+        let (tile, slot) = self.place(row, self.turns.phase(column));
         E::load(match tile {
             Some(tile) => self.line(self.tiles[tile], column)[slot],
             None => self.fresh[column / PART].value(column % PART, slot),
@@ -397,7 +405,7 @@ impl<E: Stored> SamplePool<E> {
 
     /// A row's piece that begins at `column`.
     fn piece(&self, row: usize, column: usize) -> Piece<'_, E::Bits> {
-        let (tile, slot) = self.place(row, phase(column, Self::LINE));
+        let (tile, slot) = self.place(row, self.turns.phase(column));
         match tile {
             Some(tile) => {
                 let Tile { slab, lane } = self.tiles[tile];
@@ -427,11 +435,15 @@ impl<E: Stored> SamplePool<E> {
 /// A bit for each of up to 64 values that differs from the first row's.
 #[inline(always)]
 fn differing<E: Stored>(values: &[f32], first: &[E::Bits]) -> u64 {
-    let mut bits = 0;
-    for (i, (&value, &first)) in values.iter().zip(first).enumerate() {
-        bits |= u64::from(E::load(E::store(value)) != E::load(first)) << i;
+    /// Puts the lowest bits of eight bytes into the highest byte, the first byte's lowest.
+    const GATHER: u64 = 0x0102_0408_1020_4080;
+    // Bytes first: that the compiler vectorises.
+    let mut differ = [0u8; 64];
+    for ((differ, &value), &first) in differ.iter_mut().zip(values).zip(first) {
+        *differ = u8::from(E::load(E::store(value)) != E::load(first));
     }
-    bits
+    let eights = differ.as_chunks::<8>().0.iter().enumerate();
+    eights.fold(0, |bits, (i, &eight)| bits | u64::from_le_bytes(eight).wrapping_mul(GATHER) >> 56 << (8 * i))
 }
 
 /// Values of a row in [`PIECE`] columns, one every `step`.

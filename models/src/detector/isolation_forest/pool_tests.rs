@@ -195,3 +195,59 @@ fn rows_that_are_alike_differ_where_they_do_whatever_was_forgotten() {
     }
     assert!(n_alike > 100, "{n_alike}");
 }
+
+#[test]
+fn wide_rows_whose_stretches_take_turns_are_a_list_of_rows() {
+    use Change::{Ignore, PopFront, Push, Truncate};
+    let pushed = |seeds: std::ops::Range<u64>| seeds.map(Push).collect::<Vec<_>>();
+    let changes = [
+        pushed(0..37),
+        vec![Truncate(29)],
+        pushed(40..55),
+        vec![PopFront; 20],
+        pushed(60..70),
+        vec![Truncate(3)],
+        pushed(80..99),
+        vec![Ignore(2)],
+    ]
+    .concat();
+    for n_features in [8 * 32 * PIECE, 2 * PART + 3 * PIECE + 5] {
+        pool_is_a_list_of_rows::<f32>(n_features, None, changes.clone());
+        pool_is_a_list_of_rows::<f32>(n_features, Some(20), changes.clone());
+        pool_is_a_list_of_rows::<bf16>(n_features, Some(50), changes.clone());
+    }
+}
+
+#[test]
+fn an_append_writes_to_a_part_of_the_pages_of_new_lines() {
+    let n_features = 7 * PART;
+    let turns = Turns::new(n_features, SamplePool::<f32>::LINE);
+    // Two lanes, as of a pool without capacity.
+    let columns_of_a_page = (2 << 20) / (2 * LINE_BYTES);
+    for phase in 0..SamplePool::<f32>::LINE {
+        let written = (0..n_features).step_by(PIECE).filter(|&column| turns.phase(column) == phase);
+        let pages: std::collections::HashSet<usize> =
+            written.map(|column| column / columns_of_a_page).collect();
+        assert!(8 * pages.len() <= n_features.div_ceil(columns_of_a_page), "{phase}: {}", pages.len());
+    }
+}
+
+#[test]
+fn each_column_in_which_a_row_differs_from_the_first_has_its_bit() {
+    let mut rng = crate::rng::Rng::new(4);
+    for length in [1, 7, 8, 9, 63, 64] {
+        let first: Vec<f32> = (0..length).map(|_| (rng.normal() as f32).max(0.0)).collect();
+        for _ in 0..50 {
+            let mut wanted = 0u64;
+            let mut row = first.clone();
+            for (column, value) in row.iter_mut().enumerate() {
+                match rng.below(4) {
+                    0 => (*value, wanted) = (*value + 1.0, wanted | 1 << column),
+                    1 if *value == 0.0 => *value = -0.0, // equal to it
+                    _ => {}
+                }
+            }
+            assert_eq!(super::differing::<f32>(&row, &first), wanted);
+        }
+    }
+}

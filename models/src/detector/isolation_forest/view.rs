@@ -3,7 +3,7 @@
 use super::super::memory::prefetch;
 use super::super::samples::{Samples, collect_up_to};
 use super::super::twins::Twins;
-use super::{DIGESTED, PART, PIECE, SamplePool, Stored, phase};
+use super::{DIGESTED, PART, PIECE, SamplePool, Stored};
 use crate::Result;
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -59,7 +59,7 @@ impl<E: Stored> View<'_, E> {
     #[inline(always)]
     fn split<'r>(&self, column: u32, rows: &'r [u32]) -> Split<'_, 'r> {
         let pool = self.pool;
-        let phase = phase(column as usize, Self::LINE);
+        let phase = pool.turns.phase(column as usize);
         if self.lines.is_empty() {
             return Split { places: &[], in_lines: &[], others: rows, phase };
         }
