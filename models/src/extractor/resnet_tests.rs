@@ -247,7 +247,7 @@ fn verdicts(
 }
 
 #[test]
-fn the_fastest_products_and_those_of_f32_find_the_fault_of_a_recorded_run_alike() {
+fn the_fastest_products_those_of_f32_and_those_of_int8_find_the_fault_of_a_recorded_run_alike() {
     let (Some(weights), Some(data)) = (shared("weights"), shared("data")) else { return };
     let store = WeightsStore::new(vec![weights]).unwrap();
     let (manifest, bytes) = store.load("resnet50-v1-keras-layer3").unwrap();
@@ -272,7 +272,11 @@ fn the_fastest_products_and_those_of_f32_find_the_fault_of_a_recorded_run_alike(
     eprintln!("scores by {:?} and {:?} differ by at most {apart:.1e}", Isa::best_f32(), Isa::best());
     // A forest's scores move by some 2e-3 when features lose their last bit: it may split where they differ by nothing more.
     assert!(apart < 0.03, "{apart}");
-    for verdicts in [&exact, &fast] {
+    let int8 = Isa::best_int8().map(judge);
+    if int8.is_none() {
+        eprintln!("SKIPPED: int8, for which this processor has no instructions");
+    }
+    for verdicts in [&exact, &fast].into_iter().chain(&int8) {
         let mean = |scores: &[(Label, f32)]| scores.iter().map(|s| s.1).sum::<f32>() / scores.len() as f32;
         let (normal, faulty) = verdicts.split_at(N_JUDGED);
         assert!(faulty.iter().all(|(label, _)| *label == Label::Anomalous), "{faulty:?}");

@@ -1,6 +1,6 @@
 //! 1 x 1 convolutions: each pixel is quantised by its own greatest value.
 
-use super::{BEYOND, Int8, Int8Convolution, Quantised, steps};
+use super::{BEYOND, Int8, Int8Convolution, PANEL, Quantised, steps};
 use crate::extractor::kernels::arena::Buffer;
 use crate::extractor::kernels::gemm::Tiling;
 use crate::extractor::kernels::isa::Kernels;
@@ -21,7 +21,7 @@ impl std::fmt::Display for Int8Chain {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (i, part) in self.parts.iter().enumerate() {
             let join = if i > 0 { " + " } else { "" };
-            let (n_in, n_out) = (32 * part.panels_in, 32 * part.panels_out);
+            let (n_in, n_out) = (PANEL * part.panels_in, PANEL * part.panels_out);
             write!(f, "{join}1x1/{} {n_in}->{n_out}", part.stride)?;
         }
         write!(f, " to {}x{}", self.parts[0].output.rows, self.parts[0].output.columns)

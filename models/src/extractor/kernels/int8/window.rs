@@ -1,6 +1,6 @@
 //! 3 x 3 convolutions: a block of output pixels reads a window of the input, which is quantised by its greatest value.
 
-use super::{BEYOND, Int8, Int8Convolution, Quantised, steps};
+use super::{BEYOND, Int8, Int8Convolution, PANEL, Quantised, steps};
 use crate::extractor::kernels::arena::Buffer;
 use crate::extractor::kernels::gemm::Tiling;
 use crate::extractor::kernels::isa::Kernels;
@@ -19,7 +19,7 @@ pub(in super::super) struct Int8Window {
 impl std::fmt::Display for Int8Window {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Int8Convolution { kernel, stride, panels_in, panels_out, output, .. } = &self.convolution;
-        let (n_in, n_out) = (32 * panels_in, 32 * panels_out);
+        let (n_in, n_out) = (PANEL * panels_in, PANEL * panels_out);
         write!(f, "{kernel}x{kernel}/{stride} {n_in}->{n_out} to {}x{}", output.rows, output.columns)
     }
 }
