@@ -19,6 +19,10 @@ mod convolution;
 mod gemm;
 #[cfg(target_arch = "x86_64")]
 mod group;
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "no other architecture has kernels of 8 bits yet")
+)]
 mod int8;
 mod isa;
 mod layer;
