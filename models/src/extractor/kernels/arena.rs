@@ -1,6 +1,6 @@
 //! Memory for activations and packed weights: aligned to cache lines, zeroed once, on huge pages where the system lends them.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
 /// Large blocks start on a huge page: thousands of small pages would cost the address translation more than the arithmetic.
@@ -27,16 +27,19 @@ impl Buffer {
             .checked_mul(size_of::<f32>())
             .expect("a plan's buffers were measured before they are made");
         let align = if bytes >= HUGE_PAGE { HUGE_PAGE } else { CACHE_LINE };
-        let layout = Layout::from_size_align(bytes.next_multiple_of(align), align)
+        let layout = Layout::from_size_align(bytes.next_multiple_of(CACHE_LINE), align)
             .expect("a buffer is smaller than memory");
         // SAFETY: the layout's size is not zero.
-        let start = unsafe { alloc_zeroed(layout) };
+        let start = unsafe { alloc(layout) };
         let Some(start) = NonNull::new(start.cast::<f32>()) else { handle_alloc_error(layout) };
         #[cfg(all(target_os = "linux", not(miri)))]
         if align == HUGE_PAGE {
-            // SAFETY: the range is this block; the advice changes no content, and that it is not taken does no harm.
+            // SAFETY: the range is this block and the rest of its last page; the advice changes no content, and that it is not taken does no harm.
             unsafe { libc::madvise(start.as_ptr().cast(), layout.size(), libc::MADV_HUGEPAGE) };
         }
+        // Only now: pages that have been touched stay small.
+        // SAFETY: the block has that many bytes.
+        unsafe { start.as_ptr().cast::<u8>().write_bytes(0, layout.size()) };
         Buffer { start, layout }
     }
 
