@@ -12,11 +12,11 @@ use super::vector::Neon;
 use super::vector::{Portable, Vector};
 #[cfg(target_arch = "x86_64")]
 use super::vector::{Ymm, Zmm};
-use super::winograd::transform;
+use super::winograd::{strided, transform};
 #[cfg(target_arch = "x86_64")]
 use super::x86::*;
 #[cfg(target_arch = "x86_64")]
-use super::{amx, bf16, group};
+use super::{amx, bf16, group, transpose};
 
 /// An instruction set that the kernels are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,15 +133,20 @@ pub(super) struct Kernels {
     pub(super) stem: Product,
     /// From f32 to what the other layers take.
     pub(super) pool_row: unsafe fn(&super::max_pool::Row),
-    /// None where the products are so fast that the transforms do not pay.
-    pub(super) winograd: Option<Transforms>,
+    /// At strides 1 and 2; none where the products are so fast that the transforms do not pay.
+    pub(super) winograd: Option<[Transforms; 2]>,
     /// Reads a panel of activations as f32; none where they are that.
     pub(super) decode: Option<unsafe fn(*const f32, *mut f32)>,
     /// Where products are of 8 bits, what else they need.
     pub(super) int8: Option<Int8>,
+    /// Turns sixteen rows of sixteen values into columns: from, its stride, to, its stride. None where the compiler does as well.
+    pub(super) turn: Option<Turn>,
     /// What a thread has to do before and after its products.
     around: Option<[unsafe fn(); 2]>,
 }
+
+/// Turns rows into columns.
+type Turn = unsafe fn(*const f32, usize, *mut f32, usize);
 
 /// Packs a matrix: depth, width, panel, elements. See [`pack`].
 type Pack = fn(usize, usize, usize, &dyn Fn(usize, usize) -> f32) -> Vec<f32>;
@@ -193,7 +198,7 @@ impl Drop for Entered {
 
 /// Compiles the kernels for one set; heights beyond `$tile` repeat the tallest and are never asked for.
 macro_rules! kernels {
-    ($module:ident, $vector:ident, $registers:literal, $tile:literal, $depth:literal, $lines:literal, $cache:expr, $heights:expr, $(#[$feature:meta])?) => {
+    ($module:ident, $vector:ident, $registers:literal, $tile:literal, $depth:literal, $lines:literal, $cache:expr, $heights:expr, $turn:expr, $(#[$feature:meta])?) => {
         mod $module {
             use super::*;
 
@@ -222,6 +227,18 @@ macro_rules! kernels {
                 unsafe { transform::output::<$vector>(output) }
             }
 
+            $(#[$feature])?
+            unsafe fn strided_input(input: &transform::Input) {
+                // SAFETY: as above.
+                unsafe { strided::input::<$vector>(input) }
+            }
+
+            $(#[$feature])?
+            unsafe fn strided_output(output: &transform::Output) {
+                // SAFETY: as above.
+                unsafe { strided::output::<$vector>(output) }
+            }
+
             pub(super) const PRODUCT: Product = Product { tile: $tile, depth: $depth, multiply, pack, lines: $lines, step: 1 };
 
             pub(super) static KERNELS: Kernels = Kernels {
@@ -231,9 +248,13 @@ macro_rules! kernels {
                 product: PRODUCT,
                 stem: PRODUCT,
                 pool_row: pool,
-                winograd: Some(Transforms { input: winograd_input, output: winograd_output }),
+                winograd: Some([
+                    Transforms { input: winograd_input, output: winograd_output },
+                    Transforms { input: strided_input, output: strided_output },
+                ]),
                 decode: None,
                 int8: None,
+                turn: $turn,
                 around: None,
             };
         }
@@ -245,21 +266,23 @@ macro_rules! plain {
     ($vector:ident, $registers:literal, $($height:literal)*) => { [$(gemm::<$vector, $height, $registers>),*] };
 }
 
-kernels!(portable, Portable, 1, 4, 512, 0, 512 << 10, plain!(Portable, 1, 1 2 3 4 4 4 4 4 4 4 4 4 4 4),);
+kernels!(portable, Portable, 1, 4, 512, 0, 512 << 10, plain!(Portable, 1, 1 2 3 4 4 4 4 4 4 4 4 4 4 4), None,);
 #[cfg(target_arch = "x86_64")]
 kernels!(
     avx2, Ymm, 2, 6, 512, 0, 512 << 10,
     [ymm_1, ymm_2, ymm_3, ymm_4, ymm_5, ymm_6, ymm_6, ymm_6, ymm_6, ymm_6, ymm_6, ymm_6, ymm_6, ymm_6],
+    None,
     #[target_feature(enable = "avx2,fma")]
 );
 #[cfg(target_arch = "x86_64")]
 kernels!(
     avx512, Zmm, 2, 14, 2304, 1, 2 << 20,
     [zmm_1, zmm_2, zmm_3, zmm_4, zmm_5, zmm_6, zmm_7, zmm_8, zmm_9, zmm_10, zmm_11, zmm_12, zmm_13, zmm_14],
+    Some(transpose::turn),
     #[target_feature(enable = "avx512f,avx2,fma")]
 );
 #[cfg(target_arch = "aarch64")]
-kernels!(neon, Neon, 4, 6, 512, 0, 512 << 10, plain!(Neon, 4, 1 2 3 4 5 6 6 6 6 6 6 6 6 6), #[target_feature(enable = "neon")]);
+kernels!(neon, Neon, 4, 6, 512, 0, 512 << 10, plain!(Neon, 4, 1 2 3 4 5 6 6 6 6 6 6 6 6 6), None, #[target_feature(enable = "neon")]);
 
 #[cfg(target_arch = "x86_64")]
 static AMX: Kernels = Kernels {
@@ -279,6 +302,7 @@ static AMX: Kernels = Kernels {
     winograd: None,
     decode: Some(group::decode::<2>),
     int8: None,
+    turn: Some(transpose::turn),
     around: Some([amx::enter, amx::leave]),
 };
 
@@ -300,6 +324,7 @@ static AMX_BF16: Kernels = Kernels {
     winograd: None,
     decode: Some(group::decode::<1>),
     int8: None,
+    turn: Some(transpose::turn),
     around: Some([amx::enter, amx::leave]),
 };
 
@@ -335,6 +360,7 @@ static INT8_VNNI: Kernels = Kernels {
     pool_row: group::pool_row::<1>,
     winograd: None,
     decode: Some(group::decode::<1>),
+    turn: Some(transpose::turn),
     int8: Some(Int8 {
         greatest: int8::registers::greatest,
         quantise: int8::registers::quantise,

@@ -26,18 +26,27 @@ pub(super) fn pooled(columns: usize) -> usize {
 /// of the lanes and `columns_out == pooled(columns_in)`.
 #[inline(always)]
 pub(super) unsafe fn pool_row<V: Vector>(row: &Row) {
-    for x in 0..row.columns_out {
-        let (first, last) = ((2 * x).saturating_sub(1), (2 * x + 1).min(row.columns_in - 1));
-        for channel in (0..row.channels).step_by(V::LANES) {
-            // SAFETY: `last < columns_in`, `x < columns_out` and `channel + LANES <= channels`.
-            unsafe {
-                let mut greatest = V::load(row.inputs[0].add(first * row.channels + channel));
-                for input in row.inputs {
-                    for column in first..=last {
-                        greatest = greatest.max_or_nan(V::load(input.add(column * row.channels + channel)));
-                    }
-                }
-                greatest.store(row.output.add(x * row.output_stride + channel));
+    for channel in (0..row.channels).step_by(V::LANES) {
+        // The greatest of a column's three rows.
+        macro_rules! column {
+            ($column:expr) => {{
+                let at = $column * row.channels + channel;
+                V::load(row.inputs[0].add(at))
+                    .max_or_nan(V::load(row.inputs[1].add(at)))
+                    .max_or_nan(V::load(row.inputs[2].add(at)))
+            }};
+        }
+        // SAFETY: every column is less than `columns_in`, `x < columns_out` and `channel + LANES <= channels`.
+        unsafe {
+            let mut before = column!(0);
+            for x in 0..row.columns_out {
+                let middle = column!(2 * x);
+                let after = if 2 * x + 1 < row.columns_in { column!(2 * x + 1) } else { middle };
+                before
+                    .max_or_nan(middle)
+                    .max_or_nan(after)
+                    .store(row.output.add(x * row.output_stride + channel));
+                before = after;
             }
         }
     }

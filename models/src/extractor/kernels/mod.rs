@@ -37,6 +37,8 @@ mod split;
 mod stem;
 mod tap;
 mod team;
+#[cfg(target_arch = "x86_64")]
+mod transpose;
 mod vector;
 mod winograd;
 #[cfg(target_arch = "x86_64")]

@@ -89,6 +89,13 @@ pub struct InputChannel {
     pub shift: f32,
 }
 
+impl InputChannel {
+    /// A preprocessed level.
+    pub(super) fn level(&self, grey: f32) -> f32 {
+        self.scale * grey + self.shift
+    }
+}
+
 /// A residual network as far as its feature maps: stem, 3 x 3 max-pool at stride 2, stages of bottlenecks.
 #[derive(Debug, Clone)]
 pub struct Network {

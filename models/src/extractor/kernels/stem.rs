@@ -239,9 +239,36 @@ impl Stem {
         let (pixels, right) = rest.split_at_mut(self.image.columns * n);
         left.fill(0.0);
         right.fill(0.0);
+        if let &[a, b, c] = self.channels.as_slice() {
+            // Almost every network's, and several times as fast as the general way.
+            let (channels, pixels) = ([a, b, c], pixels.as_chunks_mut::<3>().0);
+            match image {
+                Pixels::Planes(planes) => {
+                    let rows =
+                        channels.map(|channel| planes.slice_move(s![channel.source, row, ..]).to_slice());
+                    if let [Some(first), Some(second), Some(third)] = rows {
+                        for (((to, &a), &b), &c) in pixels.iter_mut().zip(first).zip(second).zip(third) {
+                            *to = levels(&channels, [a, b, c]);
+                        }
+                        return;
+                    }
+                }
+                Pixels::Levels(image) => {
+                    let n = image.dim().2;
+                    let from = channels.map(|channel| channel.source.min(n - 1));
+                    let row = image.slice_move(s![row, .., ..]);
+                    if let Some(row) = row.to_slice() {
+                        for (to, pixel) in pixels.iter_mut().zip(row.chunks_exact(n)) {
+                            *to = levels(&channels, from.map(|from| f32::from(pixel[from])));
+                        }
+                        return;
+                    }
+                }
+            }
+        }
         for (c, channel) in self.channels.iter().enumerate() {
             let pixels = pixels.iter_mut().skip(c).step_by(n);
-            let level = |from: f32| channel.scale * from + channel.shift;
+            let level = |from: f32| channel.level(from);
             match image {
                 Pixels::Planes(planes) => {
                     let row = planes.slice_move(s![channel.source, row, ..]);
@@ -254,4 +281,9 @@ impl Stem {
             }
         }
     }
+}
+
+/// A preprocessed pixel.
+fn levels(channels: &[InputChannel; 3], grey: [f32; 3]) -> [f32; 3] {
+    [0, 1, 2].map(|c| channels[c].level(grey[c]))
 }

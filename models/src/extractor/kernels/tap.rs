@@ -12,8 +12,6 @@ const PIXELS: usize = 16;
 const TASK_PIXELS: usize = 32 * PIXELS;
 /// The widest panel of any instruction set.
 const MAX_PANEL: usize = 32;
-/// What every panel is a multiple of.
-const CHUNK: usize = 8;
 
 /// A map to hand out.
 #[derive(Debug)]
@@ -53,21 +51,32 @@ impl Tap {
             let (start, n) = parts.tile(task % parts.count());
             for pixel in (start..start + n).step_by(PIXELS) {
                 let n = PIXELS.min(start + n - pixel);
+                let at =
+                    |at: usize| arena.at(self.map.offset + (pixel + at) * self.map.pixel_stride() + held);
                 let mut values = [[0f32; MAX_PANEL]; PIXELS];
-                for (at, values) in values.iter_mut().enumerate().take(n) {
-                    let from = arena.at(self.map.offset + (pixel + at) * self.map.pixel_stride() + held);
-                    // SAFETY: the map holds a multiple of the panel, which is one of [`CHUNK`], and `values` at least a panel.
-                    unsafe {
-                        match kernels.decode {
-                            Some(decode) => decode(from, values.as_mut_ptr()),
-                            None => {
-                                for at in (0..kernels.panel).step_by(CHUNK) {
-                                    let chunk = from.add(at).cast::<[f32; CHUNK]>().read_unaligned();
-                                    values[at..at + CHUNK].copy_from_slice(&chunk);
-                                }
+                let turn = kernels.turn.filter(|_| n == PIXELS && channels.is_multiple_of(PIXELS));
+                let (mut from, mut from_stride) = (at(0).cast_const(), self.map.pixel_stride());
+                if turn.is_none() || kernels.decode.is_some() {
+                    (from, from_stride) = (values.as_ptr().cast(), MAX_PANEL);
+                    for (i, values) in values.iter_mut().enumerate().take(n) {
+                        // SAFETY: the map holds a multiple of the panel, and `values` at least a panel.
+                        unsafe {
+                            match kernels.decode {
+                                Some(decode) => decode(at(i), values.as_mut_ptr()),
+                                None => values.as_mut_ptr().copy_from_nonoverlapping(at(i), kernels.panel),
                             }
                         }
                     }
+                }
+                if let Some(turn) = turn {
+                    for channel in (0..channels).step_by(PIXELS) {
+                        // SAFETY: sixteen pixels with a panel each lie at `from`; each task has its own channels and pixels of the output.
+                        unsafe {
+                            let to = output.0.add((first + channel) * pixels + pixel);
+                            turn(from.add(channel), from_stride, to, pixels);
+                        }
+                    }
+                    continue;
                 }
                 for channel in 0..channels {
                     let mut line = [0f32; PIXELS];

@@ -1,5 +1,7 @@
-//! 3 x 3 convolutions at stride 1 by Winograd's method: a quarter of the multiplications.
+//! 3 x 3 convolutions by Winograd's method: a quarter of the multiplications at stride 1, six tenths at stride 2.
 
+mod method;
+pub(super) mod strided;
 pub(super) mod transform;
 
 use super::arena::Buffer;
@@ -9,9 +11,10 @@ use super::isa::{Kernels, Transforms};
 use super::map::Map;
 use super::network::Convolution;
 use super::team::Team;
+use method::Method;
 use ndarray::Axis;
 use std::ops::Range;
-use transform::{Input, Output, POINTS, REACH, TILE, filter_1d};
+use transform::{Input, Output};
 
 /// Values between the points of neighbouring planes beyond what they hold: a power of two apart, all planes would want the same
 /// lines of the cache.
@@ -33,11 +36,11 @@ enum Order {
 }
 
 impl Order {
-    /// Where the weights of a point and a panel lie among all: in the order of their use.
-    fn position(self, point: usize, panel: usize, n_panels: usize) -> usize {
+    /// Where the weights of plane `plane` of `planes` and panel `panel` of `panels` lie among all: in the order of their use.
+    fn position(self, [plane, planes]: [usize; 2], [panel, panels]: [usize; 2]) -> usize {
         match self {
-            Order::Blocks(_) => panel * POINTS + point,
-            Order::Planes => point * n_panels + panel,
+            Order::Blocks(_) => panel * planes + plane,
+            Order::Planes => plane * panels + panel,
         }
     }
 }
@@ -48,11 +51,12 @@ pub(super) struct Winograd {
     input: Map,
     output: Map,
     relu: bool,
+    method: Method,
     transforms: Transforms,
     order: Order,
     /// Whether the weights stay in the cache from one block to the next.
     weights_stay: bool,
-    /// `[input channels][panel]` for each point and panel, in the order of their use.
+    /// `[input channels][panel]` for each plane and panel, in the order of their use.
     weights: Buffer,
     bias: Buffer,
 }
@@ -83,7 +87,11 @@ unsafe impl Sync for Planes {}
 impl std::fmt::Display for Winograd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Map { rows, columns, channels, .. } = self.output;
-        write!(f, "3x3/1 {}->{channels} to {rows}x{columns} by Winograd", self.input.channels)
+        write!(
+            f,
+            "3x3/{} {}->{channels} to {rows}x{columns} by Winograd",
+            self.method.stride, self.input.channels
+        )
     }
 }
 
@@ -91,15 +99,17 @@ impl Winograd {
     /// True where the method takes less time than the direct way: it saves multiplications, but its weights are four times as
     /// many and must come from memory for every image.
     pub(super) fn serves(convolution: &Convolution, kernels: &Kernels, input: &Map) -> bool {
-        if kernels.winograd.is_none() || convolution.kernel() != 3 || convolution.stride != 1 {
+        if kernels.winograd.is_none() || convolution.kernel() != 3 {
             return false;
         }
         let pairs = convolution.n_in() * convolution.n_out();
-        let tiles = input.rows.div_ceil(TILE) * input.columns.div_ceil(TILE);
+        let method = Method::of(convolution);
+        let output = [input.rows, input.columns].map(|length| convolution.output_length(length));
         // A weight read from memory costs about as much as this many multiply-adds.
         const WEIGHT: usize = 16;
         let cost = |products: usize, weights: usize| (products + WEIGHT * weights) * pairs;
-        cost(tiles * POINTS, POINTS) < cost(input.rows * input.columns * 9, 9)
+        let planes = method.planes * method.planes;
+        cost(method.tiles(output) * method.points(), planes) < cost(output[0] * output[1] * 9, 9)
     }
 
     /// Binds `convolution` to its maps.
@@ -110,37 +120,46 @@ impl Winograd {
         output: Map,
         relu: bool,
     ) -> Winograd {
+        let method = Method::of(convolution);
         let transforms = kernels.winograd.expect("asked for where the method serves: this is a bug");
+        let (transforms, planes) = (transforms[method.stride - 1], method.planes * method.planes);
         let (n_in, n_out) = (convolution.n_in(), convolution.n_out());
-        // `[POINTS][n_out * n_in]`
-        let mut transformed = vec![Vec::new(); POINTS];
+        // `[planes][n_out * n_in]`
+        let mut transformed = vec![Vec::new(); planes];
         for filter in convolution.weight.lanes(Axis(3)).into_iter().collect::<Vec<_>>().chunks_exact(3) {
-            let rows = [0, 1, 2].map(|y| filter_1d([0, 1, 2].map(|x| f64::from(filter[y][x]))));
-            for column in 0..REACH {
-                for (row, value) in filter_1d(rows.map(|row| row[column])).into_iter().enumerate() {
-                    transformed[row * REACH + column].push(value as f32);
+            let rows = [0, 1, 2].map(|y| method.filter([0, 1, 2].map(|x| f64::from(filter[y][x]))));
+            for column in 0..method.planes {
+                let values = method.filter(rows.map(|row| row[column]));
+                for (row, value) in values.into_iter().enumerate().take(method.planes) {
+                    transformed[row * method.planes + column].push(value as f32);
                 }
             }
         }
-        let n_tiles = input.rows.div_ceil(TILE) * input.columns.div_ceil(TILE);
+        let n_tiles = method.tiles([output.rows, output.columns]);
         // Measured: where the weights stay in the core's cache, small blocks leave them there; where they pass by once a block, larger
         // ones pay; where they are many, they must pass by only once.
-        let weight_bytes = POINTS * input.channels * output.channels * size_of::<f32>();
+        let weight_bytes = planes * input.channels * output.channels * size_of::<f32>();
         let weights_stay = weight_bytes <= kernels.cache / 2;
         let share = if weights_stay { 8 } else { 4 };
-        let bytes = (kernels.cache / share).max(LEAST_BLOCK);
-        let block = bytes / (POINTS * input.channels * size_of::<f32>()) / kernels.product.tile
+        let least = 2 * kernels.product.tile;
+        let tile_bytes = method.points() * input.channels * size_of::<f32>();
+        let block = (kernels.cache / share).max(LEAST_BLOCK) / tile_bytes / kernels.product.tile
             * kernels.product.tile;
-        let few = weight_bytes <= MANY_WEIGHTS && block >= 2 * kernels.product.tile && n_tiles > block;
-        let order = if few { Order::Blocks(block) } else { Order::Planes };
-        let mut weights = vec![0.0; POINTS * input.channels * output.channels];
+        let (block, few) = match method.stride {
+            1 => (block, weight_bytes <= MANY_WEIGHTS),
+            // More points share fewer weights: as few tiles as pay, so that these stay.
+            _ => (least, least * tile_bytes <= kernels.cache / 4 * 3),
+        };
+        let order =
+            if few && block >= least && n_tiles > block { Order::Blocks(block) } else { Order::Planes };
+        let mut weights = vec![0.0; planes * input.channels * output.channels];
         let n_panels = output.channels / kernels.panel;
-        for (point, plane) in transformed.iter().enumerate() {
-            let element = |k: usize, j: usize| if k < n_in { plane[j * n_in + k] } else { 0.0 };
+        for (plane, values) in transformed.iter().enumerate() {
+            let element = |k: usize, j: usize| if k < n_in { values[j * n_in + k] } else { 0.0 };
             let packed = (kernels.product.pack)(input.channels, n_out, kernels.panel, &element);
             let length = input.channels * kernels.panel;
             for (panel, values) in packed.chunks_exact(length).enumerate() {
-                let at = order.position(point, panel, n_panels) * length;
+                let at = order.position([plane, planes], [panel, n_panels]) * length;
                 weights[at..at + length].copy_from_slice(values);
             }
         }
@@ -150,6 +169,7 @@ impl Winograd {
             input,
             output,
             relu,
+            method,
             transforms,
             order,
             weights_stay,
@@ -165,15 +185,15 @@ impl Winograd {
 
     /// Multiply-adds of the products for one image.
     pub(super) fn products(&self) -> usize {
-        self.n_tiles() * POINTS * self.input.channels * self.output.channels
+        self.n_tiles() * self.method.points() * self.input.channels * self.output.channels
     }
 
     fn n_tiles(&self) -> usize {
-        self.tiles_across() * self.input.rows.div_ceil(TILE)
+        self.method.tiles([self.output.rows, self.output.columns])
     }
 
     fn tiles_across(&self) -> usize {
-        self.input.columns.div_ceil(TILE)
+        self.output.columns.div_ceil(self.method.tile)
     }
 
     /// One panel of one pixel of tile `first` in the output map, if it has a pixel `point` and it lies there. The outputs are far
@@ -186,9 +206,9 @@ impl Winograd {
         panel: usize,
         point: usize,
     ) -> *const f32 {
-        let across = self.tiles_across();
-        let (row, column) = (first / across * TILE + point / TILE, first % across * TILE + point % TILE);
-        if point < TILE * TILE && row < self.output.rows && column < self.output.columns {
+        let (across, size) = (self.tiles_across(), self.method.tile);
+        let (row, column) = (first / across * size + point / size, first % across * size + point % size);
+        if point < size * size && row < self.output.rows && column < self.output.columns {
             arena.at(self.output.at(row, column) + panel * kernels.panel)
         } else {
             std::ptr::null()
@@ -206,25 +226,28 @@ impl Winograd {
         (turn, turns): (usize, usize),
     ) -> Ahead {
         // The first two rows that a tile reads have been read with the tiles above.
-        let (map, (first, n), above, turn) = if turn < turns / 2 {
-            (&self.output, these, 0, turn)
+        let Method { tile: size, stride, .. } = self.method;
+        let (map, (first, n), above, turn, size) = if turn < turns / 2 {
+            (&self.output, these, 0, turn, size)
         } else {
-            (&self.input, next, 1, turn - turns / 2)
+            (&self.input, next, 1, turn - turns / 2, size * stride)
         };
-        let each = (turns / 2 / TILE).max(1);
+        let each = (turns / 2 / size).max(1);
         let tile = first + n * (turn % each) / each;
-        let row = tile / self.tiles_across() * TILE + turn / each + above;
-        if turn / each >= TILE || row >= map.rows {
+        let row = tile / self.tiles_across() * size + turn / each + above;
+        if turn / each >= size || row >= map.rows {
             return NOTHING;
         }
-        let from = arena.at(map.at(row, tile % self.tiles_across() * TILE));
-        let bytes = n.div_ceil(each) * TILE * map.pixel_stride() * size_of::<f32>();
+        let from = arena.at(map.at(row, tile % self.tiles_across() * size));
+        let bytes = n.div_ceil(each) * size * map.pixel_stride() * size_of::<f32>();
         ahead(&kernels.product, from, bytes, steps, (0, 1))
     }
 
     /// Values of scratch memory: for each thread, and for all together.
     pub(super) fn scratch(&self, kernels: &Kernels) -> [usize; 2] {
-        let of = |tiles: usize, width: usize| POINTS * (tiles * (self.input.channels + width) + 2 * SKEW);
+        let of = |tiles: usize, width: usize| {
+            self.method.points() * (tiles * (self.input.channels + width) + 2 * SKEW)
+        };
         match self.order {
             Order::Blocks(block) => [of(block, kernels.panel), 0],
             Order::Planes => [0, of(self.n_tiles(), self.output.channels)],
@@ -234,7 +257,7 @@ impl Winograd {
     /// Lays out the planes of `tiles` tiles at `scratch`.
     fn planes(&self, scratch: *mut f32, tiles: usize, width: usize) -> Planes {
         let input_stride = tiles * self.input.channels + SKEW;
-        let products = scratch.wrapping_add(POINTS * input_stride);
+        let products = scratch.wrapping_add(self.method.points() * input_stride);
         Planes { inputs: scratch, input_stride, products, product_stride: tiles * width + SKEW, width, tiles }
     }
 
@@ -251,7 +274,7 @@ impl Winograd {
         arena: &Buffer,
         (scratch, scratch_stride): (&Buffer, usize),
     ) {
-        let n_panels = self.output.channels / kernels.panel;
+        let (n_panels, points) = (self.output.channels / kernels.panel, self.method.points());
         match self.order {
             Order::Blocks(block) => {
                 let blocks = Tiling::even(self.n_tiles(), block, team.n_threads());
@@ -263,8 +286,8 @@ impl Winograd {
                     unsafe {
                         self.transform_input(arena, &planes, first, 0..n);
                         for panel in 0..n_panels {
-                            for point in 0..POINTS {
-                                let turn = panel * POINTS + point;
+                            for point in 0..points {
+                                let turn = panel * points + point;
                                 let ahead = if self.weights_stay {
                                     Later::Pixels { arena, tiles: [(first, n), next], turn }
                                 } else {
@@ -288,7 +311,7 @@ impl Winograd {
                 });
                 // A task has many panels, since each fetches the weights of the next.
                 let panels = Tiling::new(n_panels, n_panels.div_ceil(team.n_threads().div_ceil(4)));
-                team.run(POINTS * panels.count(), &|task, _| {
+                team.run(points * panels.count(), &|task, _| {
                     let (point, (first, n)) = (task / panels.count(), panels.tile(task % panels.count()));
                     for panel in first..first + n {
                         let channel = panel * kernels.panel;
@@ -317,9 +340,11 @@ impl Winograd {
     /// As [`run`](Self::run)'s; no other thread uses these tiles of the planes.
     unsafe fn transform_input(&self, arena: &Buffer, planes: &Planes, first: usize, tiles: Range<usize>) {
         let (map, across) = (&self.input, self.tiles_across());
+        let step = self.method.tile * self.method.stride;
         for tile in tiles {
-            let (row, column) = ((first + tile) / across * TILE, (first + tile) % across * TILE);
-            let inside = |at: usize, length: usize| [usize::from(at == 0), REACH.min(length + 1 - at)];
+            let (row, column) = ((first + tile) / across * step, (first + tile) % across * step);
+            let inside =
+                |at: usize, length: usize| [usize::from(at == 0), self.method.reach.min(length + 1 - at)];
             // SAFETY: the rows and columns given lie in the map.
             unsafe {
                 (self.transforms.input)(&Input {
@@ -349,9 +374,10 @@ impl Winograd {
         channel: usize,
         later: &Later<'_>,
     ) {
-        let (depth, fetch_stride) = (self.input.channels, TILE * self.output.pixel_stride());
+        let (depth, fetch_stride) = (self.input.channels, self.method.tile * self.output.pixel_stride());
         let n_panels = self.output.channels / kernels.panel;
-        let weights = self.weights.at(self.order.position(point, panel, n_panels) * kernels.panel * depth);
+        let plane = [self.method.plane(point), self.method.planes * self.method.planes];
+        let weights = self.weights.at(self.order.position(plane, [panel, n_panels]) * kernels.panel * depth);
         let tiling = Tiling::new(planes.tiles, kernels.product.tile);
         for idx in 0..tiling.count() {
             let (first, n) = tiling.tile(idx);
@@ -364,7 +390,7 @@ impl Winograd {
                     (ahead(&kernels.product, next, bytes, steps, (idx, tiling.count())), fetch)
                 }
                 Later::Pixels { arena, tiles, turn } => {
-                    let turns = n_panels * POINTS * tiling.count();
+                    let turns = n_panels * self.method.points() * tiling.count();
                     let turn = turn * tiling.count() + idx;
                     (self.pixels(kernels, arena, tiles, steps, (turn, turns)), std::ptr::null())
                 }
@@ -410,9 +436,10 @@ impl Winograd {
         panel: usize,
     ) {
         let (map, across, channel) = (&self.output, self.tiles_across(), panel * kernels.panel);
+        let size = self.method.tile;
         let held = if planes.width == kernels.panel { 0 } else { channel };
         for tile in tiles {
-            let (row, column) = ((first + tile) / across * TILE, (first + tile) % across * TILE);
+            let (row, column) = ((first + tile) / across * size, (first + tile) % across * size);
             // SAFETY: the rows and columns given lie in the map.
             unsafe {
                 (self.transforms.output)(&Output {
@@ -424,8 +451,8 @@ impl Winograd {
                     to: arena.at(map.at(row, column) + channel),
                     row_stride: map.row_stride(),
                     pixel_stride: map.pixel_stride(),
-                    rows: TILE.min(map.rows - row),
-                    columns: TILE.min(map.columns - column),
+                    rows: size.min(map.rows - row),
+                    columns: size.min(map.columns - column),
                 });
             }
         }

@@ -11,8 +11,6 @@ use crate::extractor::kernels::vector::Vector;
 pub(in crate::extractor::kernels) const TILE: usize = 4;
 /// Inputs of a tile in each direction: the outputs and one pixel on either side.
 pub(in crate::extractor::kernels) const REACH: usize = 6;
-/// Products an output tile needs for each pair of channels.
-pub(in crate::extractor::kernels) const POINTS: usize = REACH * REACH;
 
 const P: f32 = std::f32::consts::FRAC_1_SQRT_2;
 const Q: f32 = std::f32::consts::SQRT_2;
@@ -31,14 +29,14 @@ pub(in crate::extractor::kernels) struct Input {
     pub(in crate::extractor::kernels) rows: [usize; 2],
     /// The same of its columns.
     pub(in crate::extractor::kernels) columns: [usize; 2],
-    /// `[POINTS][channels]`, `point_stride` apart.
+    /// `[points][channels]`, `point_stride` apart.
     pub(in crate::extractor::kernels) to: *mut f32,
     pub(in crate::extractor::kernels) point_stride: usize,
 }
 
 /// One output tile to transform back, over one panel of channels.
 pub(in crate::extractor::kernels) struct Output {
-    /// `[POINTS][width]`, `point_stride` apart.
+    /// `[points][width]`, `point_stride` apart.
     pub(in crate::extractor::kernels) from: *const f32,
     pub(in crate::extractor::kernels) point_stride: usize,
     /// Channels to compute.
