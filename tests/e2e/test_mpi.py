@@ -115,6 +115,25 @@ class SameVerdicts(MpiTest):
         self.assertEqual(code, 0, log)
         self.assertEqual(self.told(out, 0)[1], expected, log)
 
+    def test_ranks_keep_the_trees_of_the_paper_s_rule_and_the_verdicts_are_the_same(self):
+        paths = self.images()
+        for incremental in ("true", "false"):
+            with self.subTest(incremental=incremental):
+                flags = ["--set", "online.method=forest", "--set", "online.forest.warm_up=5"]
+                flags += ["--set", f"online.forest.incremental={incremental}", "--set", "online.forest.forest.n_trees=50"]
+                expected = self.alone(paths, *flags)
+                self.assertNotIn("nan", expected[-1][4], "the last image has a score")
+                simulation, out = self.simulation("c", 0, "run", paths)
+                in_fortran, out_fortran = self.simulation("fortran", 1, "other", paths, n_ranks=1)
+                code, log = self.job(simulation, self.serving(3, *flags, "--set", "online.forest.share_trees=true"), in_fortran)
+                self.assertEqual(code, 0, log)
+                self.assertEqual(self.told(out, 1)[1], expected, log)
+                self.assertEqual(self.told(out_fortran, 0)[1], expected, log)
+                # Each rank is asked for its part at every judgement of both runs.
+                jobs = [int(n) for n in re.findall(r"ended rank=\d+ jobs=(\d+)", log)]
+                self.assertEqual(len(jobs), 2, log)
+                self.assertGreater(min(jobs), 2 * (N_IMAGES - 5), log)
+
     def test_coupled_programs_of_two_colours_are_watched_by_one_daemon(self):
         paths = self.images()
         expected = self.alone(paths)

@@ -54,9 +54,9 @@ pub(super) fn run(args: &ServeArgs, log_flags: &LogFlags) -> anyhow::Result<Exit
 
 /// Rank 0: serves on threads of its own, while this one is the one that calls MPI.
 fn lead(world: &World, config: anyhow::Result<Config>) -> anyhow::Result<()> {
-    let (ranks, tasks) = ranks();
-    let mut dispatcher = Dispatcher::new(&world.ranks, tasks);
     let n_others = world.n_ranks() - 1;
+    let (ranks, tasks) = ranks(n_others);
+    let mut dispatcher = Dispatcher::new(&world.ranks, tasks);
     let (tell_end, end_told) = oneshot::channel();
     let serving = config.and_then(|config| start(config, ranks, n_others, end_told));
     // The sender is dropped by a daemon that cannot start.

@@ -66,12 +66,19 @@ impl<'a> Dispatcher<'a> {
     }
 
     fn hand_out(&mut self) {
-        while let Some(task) = self.waiting.pop_front() {
-            // The lowest first, so that ranks whose work is not needed need not load weights.
-            let Some(rank) = self.idle.pop_first() else {
-                self.waiting.push_front(task);
-                return;
+        let mut idx = 0;
+        while idx < self.waiting.len() && !self.idle.is_empty() {
+            let rank = match self.waiting[idx].to {
+                Some(rank) => self.idle.take(&rank),
+                // The lowest first, so that ranks whose work is not needed need not load weights.
+                None => self.idle.pop_first(),
             };
+            let Some(rank) = rank else {
+                // It waits for its rank, those behind it need not.
+                idx += 1;
+                continue;
+            };
+            let Some(task) = self.waiting.remove(idx) else { return };
             self.ranks.process_at_rank(rank).send_with_tag(&task.head[..], tag::JOB);
             self.busy.insert(rank, task);
         }

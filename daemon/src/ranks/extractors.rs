@@ -2,7 +2,9 @@
 
 use super::Ranks;
 use super::job::{Answer, Job, Maker};
+use super::trees::RankTrees;
 use anomalyd_models::extractor::{DeviceChoice, ExtractorParams, ExtractorSource, check_images};
+use anomalyd_models::online::TreeKeepers;
 use anomalyd_models::{Error, FeatureExtractor, ImageShape, Result};
 use ndarray::{Array2, ArrayView4};
 use std::path::PathBuf;
@@ -40,6 +42,10 @@ impl ExtractorSource for SharedExtractors {
 
     fn arithmetic(&self, params: &ExtractorParams) -> &'static str {
         params.arithmetic(self.device)
+    }
+
+    fn tree_keepers(&self) -> Option<Arc<dyn TreeKeepers>> {
+        Some(Arc::new(RankTrees::new(Arc::clone(&self.ranks))))
     }
 }
 
@@ -80,6 +86,6 @@ impl FeatureExtractor for SharedExtractor {
 fn extract(ranks: &Ranks, by: &Maker, n_images: usize, values: Vec<f32>) -> Result<([usize; 3], Vec<f32>)> {
     match ranks.ask(&Job::Extract { by: by.clone(), n_images }, values)? {
         (Answer::Features { shape, .. }, features) => Ok((shape, features)),
-        (Answer::Failed(trouble), _) => Err(trouble.into()),
+        (other, _) => Err(other.unexpected()),
     }
 }

@@ -1,6 +1,7 @@
 //! What one rank asks of another, and what comes back: JSON, with numbers beside it as they are in memory.
 
 use anomalyd_models::extractor::{DeviceChoice, ExtractorParams};
+use anomalyd_models::online::ShareRequest;
 use anomalyd_models::{Error, ImageShape};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -16,6 +17,15 @@ pub(super) enum Job {
         by: Maker,
         /// How many.
         n_images: usize,
+    },
+    /// What is to be done with this rank's part of a run's trees; the row at hand follows, if it does.
+    Trees {
+        /// What.
+        request: ShareRequest,
+        /// The rank's part.
+        part: usize,
+        /// Of the row.
+        n_values: usize,
     },
 }
 
@@ -33,8 +43,12 @@ pub(super) struct Maker {
 impl Job {
     /// The number of values that follow.
     pub(super) fn n_values(&self) -> usize {
-        let Self::Extract { by: Maker { shape, .. }, n_images } = self;
-        n_images * shape.channels * shape.rows * shape.columns
+        match self {
+            Self::Extract { by: Maker { shape, .. }, n_images } => {
+                n_images * shape.channels * shape.rows * shape.columns
+            }
+            Self::Trees { n_values, .. } => *n_values,
+        }
     }
 }
 
@@ -48,6 +62,11 @@ pub(super) enum Answer {
         /// The number of values that follow.
         n_values: usize,
     },
+    /// Path lengths, as the bits of numbers in f64, as JSON may round numbers; nothing follows.
+    Lengths {
+        /// One for each tree.
+        bits: Vec<u64>,
+    },
     /// Nothing follows.
     Failed(Trouble),
 }
@@ -57,7 +76,15 @@ impl Answer {
     pub(super) fn n_values(&self) -> usize {
         match self {
             Self::Features { n_values, .. } => *n_values,
-            Self::Failed(_) => 0,
+            Self::Lengths { .. } | Self::Failed(_) => 0,
+        }
+    }
+
+    /// An answer that is none to what was asked.
+    pub(super) fn unexpected(self) -> Error {
+        match self {
+            Self::Failed(trouble) => trouble.into(),
+            other => Trouble::Other(format!("an answer to another question: {other:?}")).into(),
         }
     }
 }
@@ -114,6 +141,8 @@ fn lasting(text: String) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anomalyd_models::detector::IsolationForestParams;
+    use anomalyd_models::online::{ShareParams, ShareWork};
     use std::sync::Arc;
 
     #[test]
@@ -133,6 +162,16 @@ mod tests {
     }
 
     #[test]
+    fn path_lengths_are_the_same_to_the_bit_after_the_way_between_ranks() {
+        let lengths = [0.1 + 0.2, f64::MIN_POSITIVE, 12.345_678_901_234_567, 1e300 / 3.0];
+        let sent = serde_json::to_vec(&Answer::Lengths { bits: lengths.map(f64::to_bits).into() }).unwrap();
+        let Answer::Lengths { bits } = serde_json::from_slice(&sent).unwrap() else {
+            panic!("it was path lengths")
+        };
+        assert_eq!(bits, lengths.map(f64::to_bits));
+    }
+
+    #[test]
     fn a_text_that_lasts_is_kept_once() {
         assert!(std::ptr::eq(lasting("once".into()), lasting("once".into())));
     }
@@ -149,6 +188,13 @@ mod tests {
         let job = Job::Extract { by, n_images: 2 };
         assert_eq!(job.n_values(), 210);
         assert_eq!(serde_json::from_slice::<Job>(&serde_json::to_vec(&job).unwrap()).unwrap(), job);
+        let params = ShareParams { forest: IsolationForestParams::default(), seed: u64::MAX, part: (0, 3) };
+        let work =
+            vec![ShareWork::Forget { n_oldest: 1, n_left: 4 }, ShareWork::Measure { seed: u64::MAX - 1 }];
+        let request = ShareRequest { run: 1, params, n_rows: 6, work, same_row: true };
+        let trees = Job::Trees { request, part: 2, n_values: 0 };
+        assert_eq!(trees.n_values(), 0);
+        assert_eq!(serde_json::from_slice::<Job>(&serde_json::to_vec(&trees).unwrap()).unwrap(), trees);
         // Shared by threads, as an extractor is.
         fn crosses_threads<T: Send + Sync>(_: &T) {}
         crosses_threads(&Arc::new(job));

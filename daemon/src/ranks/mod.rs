@@ -8,6 +8,7 @@ mod dispatcher;
 mod extractors;
 mod job;
 mod rank;
+mod trees;
 mod world;
 
 pub use dispatcher::Dispatcher;
@@ -17,6 +18,8 @@ pub use world::{Announcement, End, World};
 
 use anomalyd_models::{Error, Result};
 use job::{Answer, Job};
+use mpi::Rank;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 /// The tags of messages between the daemon's ranks.
@@ -39,7 +42,9 @@ mod tag {
 pub struct Task {
     /// A [`Job`], as it is sent.
     head: Vec<u8>,
-    values: Vec<f32>,
+    values: Arc<Vec<f32>>,
+    /// The rank that is to do it; absent: any.
+    to: Option<Rank>,
     reply: SyncSender<(Answer, Vec<f32>)>,
 }
 
@@ -47,12 +52,43 @@ pub struct Task {
 #[derive(Debug)]
 pub struct Ranks {
     tasks: Sender<Task>,
+    /// How many there are, rank 0 not counted.
+    n_others: usize,
 }
 
+/// A job that a rank has, or will have.
+#[derive(Debug)]
+struct Begun(Receiver<(Answer, Vec<f32>)>);
+
 /// A way to the dispatcher, and its end.
-pub fn ranks() -> (Ranks, Receiver<Task>) {
+///
+/// - `n_others`: the number of ranks that it hands jobs to.
+pub fn ranks(n_others: usize) -> (Ranks, Receiver<Task>) {
     let (tasks, receiver) = channel();
-    (Ranks { tasks }, receiver)
+    (Ranks { tasks, n_others }, receiver)
+}
+
+/// That there are no ranks any more.
+fn gone() -> Error {
+    Error::Backend {
+        what: "the daemon's ranks",
+        source: "they have ended: the daemon is ending as well".into(),
+    }
+}
+
+impl Begun {
+    /// Waits until it is done.
+    ///
+    /// # Errors
+    ///
+    /// Those of the work, and that there are no ranks any more.
+    fn wait(self) -> Result<(Answer, Vec<f32>)> {
+        match self.0.recv() {
+            Ok((Answer::Failed(trouble), _)) => Err(trouble.into()),
+            Ok(done) => Ok(done),
+            Err(_) => Err(gone()),
+        }
+    }
 }
 
 impl Ranks {
@@ -62,14 +98,21 @@ impl Ranks {
     ///
     /// Those of the work, and that there are no ranks any more.
     fn ask(&self, job: &Job, values: Vec<f32>) -> Result<(Answer, Vec<f32>)> {
-        let gone = || Error::Backend {
-            what: "the daemon's ranks",
-            source: "they have ended: the daemon is ending as well".into(),
-        };
+        self.begin(None, job, &Arc::new(values))?.wait()
+    }
+
+    /// Has a rank do `job`.
+    ///
+    /// - `to`: which; absent: any.
+    ///
+    /// # Errors
+    ///
+    /// That there are no ranks any more, or too many values.
+    fn begin(&self, to: Option<Rank>, job: &Job, values: &Arc<Vec<f32>>) -> Result<Begun> {
         // What MPI counts one message by.
         if i32::try_from(values.len()).is_err() {
             return Err(Error::Shape {
-                what: "images for another rank",
+                what: "values for another rank",
                 wanted: format!("at most {} values", i32::MAX),
                 found: values.len().to_string(),
             });
@@ -77,11 +120,7 @@ impl Ranks {
         let head = serde_json::to_vec(job)
             .map_err(|source| Error::Backend { what: "a job for another rank", source: source.into() })?;
         let (reply, answer) = sync_channel(1);
-        self.tasks.send(Task { head, values, reply }).map_err(|_| gone())?;
-        match answer.recv() {
-            Ok((Answer::Failed(trouble), _)) => Err(trouble.into()),
-            Ok(done) => Ok(done),
-            Err(_) => Err(gone()),
-        }
+        self.tasks.send(Task { head, values: Arc::clone(values), to, reply }).map_err(|_| gone())?;
+        Ok(Begun(answer))
     }
 }

@@ -3,6 +3,7 @@
 use super::job::{Answer, Job, Maker, Trouble};
 use super::tag;
 use anomalyd_models::extractor::WeightsStore;
+use anomalyd_models::online::KeptShares;
 use anomalyd_models::{Error, FeatureExtractor, Result};
 use mpi::point_to_point::MatchedReceiveVec;
 use mpi::topology::SimpleCommunicator;
@@ -19,10 +20,14 @@ const LONG: Duration = Duration::from_millis(2);
 /// Extractors kept: those of as many image shapes and settings, the newest used last.
 const MAX_EXTRACTORS: usize = 4;
 
+/// Extractors that were made, the newest used last.
+type Extractors = Vec<(Maker, Arc<dyn FeatureExtractor>)>;
+
 /// Does jobs for rank 0 until it says that it has no more. Returns the number of jobs done.
 pub fn work(ranks: &SimpleCommunicator) -> u64 {
     let root = ranks.process_at_rank(0);
-    let mut extractors: Vec<(Maker, Arc<dyn FeatureExtractor>)> = Vec::new();
+    let mut extractors: Extractors = Vec::new();
+    let mut trees = KeptShares::default();
     let mut n_done = 0;
     let mut pause = SHORT;
     loop {
@@ -47,8 +52,8 @@ pub fn work(ranks: &SimpleCommunicator) -> u64 {
                     root.send_with_tag(&[0u8; 0][..], tag::GO);
                     root.receive_vec_with_tag::<f32>(tag::VALUES).0
                 };
-                // What a panic may have left half done is an extractor that is not kept.
-                catch_unwind(AssertUnwindSafe(|| done(&job, &values, &mut extractors)))
+                // What a panic may have left half done is an extractor or a part of trees that is not kept.
+                catch_unwind(AssertUnwindSafe(|| done(&job, values, &mut extractors, &mut trees)))
                     .unwrap_or_else(|_| Err(panicked(ranks.rank())))
                     .unwrap_or_else(|error| (Answer::Failed(Trouble::from(&error)), Vec::new()))
             }
@@ -64,7 +69,7 @@ pub fn work(ranks: &SimpleCommunicator) -> u64 {
 }
 
 fn panicked(rank: i32) -> Error {
-    Error::Backend { what: "extraction", source: format!("it panicked on rank {rank}, see the log").into() }
+    Error::Backend { what: "a job", source: format!("it panicked on rank {rank}, see the log").into() }
 }
 
 /// Refuses to make features that are not those of rank 0 to the bit.
@@ -81,10 +86,25 @@ fn same_arithmetic(by: &Maker, here: &str) -> Result<()> {
 
 fn done(
     job: &Job,
-    values: &[f32],
-    extractors: &mut Vec<(Maker, Arc<dyn FeatureExtractor>)>,
+    values: Vec<f32>,
+    extractors: &mut Extractors,
+    trees: &mut KeptShares,
 ) -> Result<(Answer, Vec<f32>)> {
-    let Job::Extract { by, n_images } = job;
+    match job {
+        Job::Extract { by, n_images } => extracted(by, *n_images, &values, extractors),
+        Job::Trees { request, part, .. } => {
+            let lengths = trees.answer(request, *part, values)?;
+            Ok((Answer::Lengths { bits: lengths.into_iter().map(f64::to_bits).collect() }, Vec::new()))
+        }
+    }
+}
+
+fn extracted(
+    by: &Maker,
+    n_images: usize,
+    values: &[f32],
+    extractors: &mut Extractors,
+) -> Result<(Answer, Vec<f32>)> {
     let extractor = match extractors.iter().position(|(made, _)| made == by) {
         Some(idx) => extractors.remove(idx).1,
         None => {
@@ -95,7 +115,7 @@ fn done(
             by.params.build(by.shape, &WeightsStore::new(by.weights_dirs.clone())?, &by.device)?
         }
     };
-    let shape = (*n_images, by.shape.channels, by.shape.rows, by.shape.columns);
+    let shape = (n_images, by.shape.channels, by.shape.rows, by.shape.columns);
     let images = ArrayView4::from_shape(shape, values).map_err(|_| Error::Shape {
         what: "images from rank 0",
         wanted: format!("{shape:?}"),
@@ -131,7 +151,7 @@ mod tests {
             weights_dirs: Vec::new(),
             arithmetic: "f32".into(),
         };
-        let job = |by: Maker| done(&Job::Extract { by, n_images: 0 }, &[], &mut Vec::new());
+        let job = |by: Maker| extracted(&by, 0, &[], &mut Vec::new());
         assert!(job(by.clone()).is_ok());
         let error = job(Maker { arithmetic: "bf16x3".into(), ..by }).unwrap_err().to_string();
         assert!(error.contains("f32 on another rank and bf16x3 on rank 0"), "{error}");

@@ -2,6 +2,7 @@
 
 use super::{DeviceChoice, ExtractorParams, WeightsStore};
 use crate::error::Result;
+use crate::online::TreeKeepers;
 use crate::traits::{FeatureExtractor, ImageShape};
 use std::fmt::{self, Debug};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -24,6 +25,11 @@ pub trait ExtractorSource: Debug + Send + Sync {
     /// not judge others, nor the other way round; between f32 and [`Isa::Amx`](super::kernels::Isa::Amx) the difference is small.
     fn rounded_to(&self, params: &ExtractorParams) -> Option<&'static str> {
         Some(self.arithmetic(params)).filter(|&arithmetic| is_rounded(arithmetic))
+    }
+
+    /// Who could keep a part of a run's trees, where extractors are in other processes.
+    fn tree_keepers(&self) -> Option<Arc<dyn TreeKeepers>> {
+        None
     }
 }
 

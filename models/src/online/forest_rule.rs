@@ -1,13 +1,13 @@
 //! The paper's rule: every image is judged by an isolation forest on all images believed normal before it. The forest is kept from image to
 //! image, with the same distribution as a new one; or it is a new one, and of each tree only the path is grown that the image takes.
 
-use super::kept_forest::{KeptForest, Sample};
+use super::kept_forest::Sample;
 use super::params::ForestRuleParams;
 use super::pixels::Pixels;
 use super::pool::Pool;
 use super::record::Record;
 use super::sequence::{Opinion, Rule};
-use crate::detector::SamplePool;
+use super::shared_trees::{NumberedRow, SharedTrees};
 use crate::error::{Error, Result};
 use crate::extractor::ExtractorSource;
 use crate::finite::first_not_finite;
@@ -15,26 +15,12 @@ use crate::rng::Rng;
 use crate::traits::FeatureExtractor;
 use crate::verdict::Verdict;
 use ndarray::Axis;
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-/// The features of one image.
-pub(super) type Row = Box<[f32]>;
-
 /// The features of an image, until they lie among the samples.
 #[derive(Debug)]
-pub(super) struct Features(Option<Row>);
-
-/// The features of the images in the pool whose states are held, as a forest reads them.
-#[derive(Debug)]
-struct Held {
-    rows: SamplePool,
-    /// Of the states.
-    ids: VecDeque<u64>,
-    /// On the rows that are not ignored, if forests are kept and there are enough.
-    forest: Option<KeptForest>,
-}
+pub(super) struct Features(Option<NumberedRow>);
 
 /// The rule with its parameters.
 pub(super) struct ForestRule {
@@ -43,13 +29,17 @@ pub(super) struct ForestRule {
     source: Arc<dyn ExtractorSource>,
     /// Made for the first image's shape.
     extractor: Option<Arc<dyn FeatureExtractor>>,
-    /// From the first accepted image on.
-    held: Option<Box<Held>>,
+    /// On the features of the images in the pool whose states are held.
+    forest: Box<SharedTrees>,
+    /// Of the next image's features.
+    next_number: u64,
 }
 
 impl ForestRule {
     pub(super) fn new(params: ForestRuleParams, seed: u64, source: Arc<dyn ExtractorSource>) -> Self {
-        Self { params, seed, source, extractor: None, held: None }
+        let keepers = params.share_trees.then(|| source.tree_keepers()).flatten();
+        let forest = Box::new(SharedTrees::new(params.forest.clone(), seed, keepers));
+        Self { params, seed, source, extractor: None, forest, next_number: 1 }
     }
 
     /// Whether the forest on so many images is one that is kept; one whose trees see a part of the rows each is not.
@@ -80,14 +70,14 @@ impl fmt::Debug for ForestRule {
 }
 
 impl Rule for ForestRule {
-    type Prepared = Row;
+    type Prepared = NumberedRow;
     type State = Features;
 
     fn depth(&self) -> usize {
         self.params.max_images
     }
 
-    fn prepare(&mut self, pixels: &Pixels<'_>) -> Result<Row> {
+    fn prepare(&mut self, pixels: &Pixels<'_>) -> Result<NumberedRow> {
         let shape = pixels.shape();
         let extractor = match self.extractor.take().filter(|extractor| extractor.image_shape() == shape) {
             Some(extractor) => extractor,
@@ -103,22 +93,26 @@ impl Rule for ForestRule {
         self.extractor = Some(extractor);
         let features = features?;
         match first_not_finite(&features) {
-            None => Ok(features.into()),
+            None => {
+                self.next_number += 1;
+                Ok(NumberedRow { number: self.next_number - 1, row: features.into() })
+            }
             Some(index) => Err(Error::NotFinite { what: "features of an image", index }),
         }
     }
 
-    fn judge(&self, pool: &Pool<Features>, step: i64, row: Row, _rate: f64) -> Result<Opinion<Features>> {
+    fn judge(
+        &self,
+        pool: &Pool<Features>,
+        step: i64,
+        row: NumberedRow,
+        _rate: f64,
+    ) -> Result<Opinion<Features>> {
         let mut verdict = Verdict::unknown();
-        if let Some(held) = self.held.as_ref().filter(|_| pool.size() >= self.params.warm_up) {
-            let score = match &held.forest {
-                Some(forest) => forest.score(&row),
-                None => {
-                    // By step, not by a count of images: a replay after a rewind then grows the same forest.
-                    let seed = Rng::derived(self.seed, step as u64).next_u64();
-                    self.params.forest.score_against_pool(&held.rows, &row, seed)?
-                }
-            };
+        if pool.size() >= self.params.warm_up {
+            // By step, not by a count of images: a replay after a rewind then grows the same forest.
+            let seed = Rng::derived(self.seed, step as u64).next_u64();
+            let score = self.forest.score(&row, seed)?;
             verdict = Verdict::by_threshold(f64::from(score), self.params.threshold);
         }
         Ok(Opinion { verdict, ..Opinion::unknown(Features(Some(row))) })
@@ -127,41 +121,19 @@ impl Rule for ForestRule {
     fn follow(&mut self, pool: &mut Pool<Features>) -> Result<()> {
         let n_ignored = self.n_ignored(pool);
         let oldest = pool.entries().next().map(|entry| entry.id);
-        if let Some(Held { rows, ids, .. }) = self.held.as_deref_mut() {
-            while ids.front().is_some_and(|&id| oldest.is_none_or(|oldest| id < oldest)) {
-                rows.pop_front();
-                ids.pop_front();
-            }
-            let n_left = pool.entries().zip(&*ids).take_while(|(entry, id)| entry.id == **id).count();
-            rows.truncate(n_left);
-            ids.truncate(n_left);
-        }
-        let n_held = self.held.as_ref().map_or(0, |held| held.ids.len());
-        for entry in pool.entries_mut().skip(n_held) {
-            let row = entry.state.0.take().unwrap_or_default();
-            let held = match self.held.take().filter(|held| held.rows.n_rows() > 0) {
-                Some(held) => held,
-                // The first row may be of another length than those of images forgotten.
-                None => {
-                    let rows = SamplePool::new(row.len())?;
-                    Box::new(Held { rows, ids: VecDeque::new(), forest: None })
-                }
-            };
-            let Held { rows, ids, .. } = &mut **self.held.insert(held);
-            rows.push(&row)?;
-            ids.push_back(entry.id);
-        }
-        let samples: Vec<Sample> =
-            pool.entries().skip(n_ignored).map(|entry| Sample { id: entry.id, step: entry.step }).collect();
-        let is_kept = self.is_kept(samples.len());
-        let Some(held) = &mut self.held else { return Ok(()) };
-        held.rows.ignore(n_ignored);
-        let before = held.forest.take();
-        if is_kept {
-            let forest = &self.params.forest;
-            held.forest = Some(KeptForest::follow(before, forest, &held.rows, &samples, self.seed)?);
-        }
-        Ok(())
+        let held = self.forest.samples();
+        let n_oldest = held.iter().take_while(|held| oldest.is_none_or(|oldest| held.id < oldest)).count();
+        let after = held.iter().skip(n_oldest);
+        let n_left = pool.entries().zip(after).take_while(|(entry, held)| entry.id == held.id).count();
+        let pushed = pool.entries_mut().skip(n_left).map(|entry| {
+            let row = entry.state.0.take();
+            // Gone if it was refused once; it is refused again, then.
+            let row = row.unwrap_or_else(|| NumberedRow { number: 0, row: Box::default() });
+            (Sample { id: entry.id, step: entry.step }, row)
+        });
+        let pushed = pushed.collect();
+        let is_kept = self.is_kept(pool.n_held().saturating_sub(n_ignored));
+        self.forest.follow(n_oldest, n_left, pushed, n_ignored, is_kept)
     }
 
     fn settings(&self) -> serde_json::Value {
@@ -174,16 +146,13 @@ impl Rule for ForestRule {
     }
 
     fn store(&self, id: u64, state: &Features, record: &mut Record) {
-        match (&state.0, self.held.as_deref()) {
-            (Some(row), _) => record.put_flat("features", row),
-            (None, Some(Held { rows, ids, .. })) => {
-                let row_idx =
-                    ids.binary_search(&id).expect("the features of a state are held; this is a bug");
-                let mut row = vec![0.0f32; rows.n_features()];
-                rows.copy_row(row_idx, &mut row);
-                record.put_flat("features", &row);
+        match &state.0 {
+            Some(NumberedRow { row, .. }) => record.put_flat("features", row),
+            None => {
+                let held = self.forest.samples().binary_search_by_key(&id, |held| held.id);
+                let row_idx = held.expect("features are in their state or held; this is a bug");
+                record.put_flat("features", &self.forest.row(row_idx));
             }
-            (None, None) => unreachable!("features are in their state or held; this is a bug"),
         }
     }
 
@@ -192,7 +161,7 @@ impl Rule for ForestRule {
         if let Some(index) = first_not_finite(&row) {
             return Err(Error::Record { reason: format!("feature {index} is not finite") });
         }
-        Ok(Features(Some(row.into())))
+        Ok(Features(Some(NumberedRow { number: 0, row: row.into() })))
     }
 
     fn needed(&self, pool: &Pool<Features>) -> usize {

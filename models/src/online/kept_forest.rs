@@ -8,10 +8,12 @@
 use crate::detector::{IncrementalForest, IsolationForestParams, SamplePool};
 use crate::error::Result;
 use crate::rng::Rng;
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// An image that a forest is on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sample {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
     /// Of its state; none has it twice.
     pub(super) id: u64,
     pub(super) step: i64,
@@ -32,9 +34,10 @@ fn n_fitted(n_rows: usize) -> usize {
 }
 
 impl KeptForest {
-    /// The forest on all samples of `rows`, from the one before if that leads there.
+    /// Some trees of the forest on all samples of `rows`, from the one before if that leads there.
     ///
-    /// - `samples`: as many, at least 2, in the same order.
+    /// - `trees`: which of all, at least one.
+    /// - `samples`: as many as are not ignored, at least 2, in the same order.
     ///
     /// # Errors
     ///
@@ -42,6 +45,7 @@ impl KeptForest {
     pub(super) fn follow(
         before: Option<Self>,
         params: &IsolationForestParams,
+        trees: Range<usize>,
         rows: &SamplePool,
         samples: &[Sample],
         seed: u64,
@@ -59,7 +63,7 @@ impl KeptForest {
             Some(kept) => kept.forest,
             None => {
                 let seed = seed_of(samples[n_fitted - 1]);
-                IncrementalForest::fit_oldest(params, rows, n_fitted, seed)?
+                IncrementalForest::fit_trees(params, rows, n_fitted, seed, trees)?
             }
         };
         for (sample_idx, &sample) in samples.iter().enumerate().skip(forest.n_rows()) {
@@ -68,9 +72,9 @@ impl KeptForest {
         Ok(Self { forest, oldest: samples[0], newest: samples[samples.len() - 1] })
     }
 
-    /// The score of an image's features, which are finite, in (0, 1].
-    pub(super) fn score(&self, row: &[f32]) -> f32 {
-        self.forest.score_finite(row)
+    /// The path length of an image's features, which are finite, in each tree.
+    pub(super) fn path_lengths(&self, row: &[f32]) -> Vec<f64> {
+        self.forest.path_lengths(row)
     }
 }
 
@@ -102,7 +106,7 @@ mod tests {
         let params = IsolationForestParams { n_trees: 20, ..Default::default() };
         let follow = |before: Option<KeptForest>, rows: &SamplePool, first: usize, end: usize| {
             let samples: Vec<Sample> = (first..end).map(sample).collect();
-            KeptForest::follow(before, &params, rows, &samples, 3).expect("follows")
+            KeptForest::follow(before, &params, 0..20, rows, &samples, 3).expect("follows")
         };
         let odd: Vec<f32> = row(1).iter().map(|value| value * 3.0).collect();
         let mut rows = SamplePool::new(30).expect("not empty");
@@ -112,7 +116,7 @@ mod tests {
             rows.push(&row(step)).expect("finite");
             if step >= 1 {
                 let kept = follow(forest, &rows, 0, step + 1);
-                scores.push(kept.score(&odd));
+                scores.push(kept.path_lengths(&odd));
                 forest = Some(kept);
             }
         }
@@ -121,15 +125,15 @@ mod tests {
         for step in 41..60 {
             rows.push(&row(step)).expect("finite");
             let kept = follow(forest, &rows, 0, step + 1);
-            assert_eq!(kept.score(&odd), scores[step - 1]);
+            assert_eq!(kept.path_lengths(&odd), scores[step - 1], "{step}");
             forest = Some(kept);
         }
         // From what was stored.
-        assert_eq!(follow(None, &rows, 0, 60).score(&odd), scores[58]);
+        assert_eq!(follow(None, &rows, 0, 60).path_lengths(&odd), scores[58]);
         // The oldest are too old.
         rows.ignore(8);
         let window = follow(forest, &rows, 8, 60);
-        assert_eq!(window.score(&odd), follow(None, &rows, 8, 60).score(&odd));
-        assert_ne!(window.score(&odd), scores[58]);
+        assert_eq!(window.path_lengths(&odd), follow(None, &rows, 8, 60).path_lengths(&odd));
+        assert_ne!(window.path_lengths(&odd), scores[58]);
     }
 }

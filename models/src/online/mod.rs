@@ -25,11 +25,13 @@ mod record;
 mod run;
 mod sequence;
 mod series;
+mod shared_trees;
 mod state;
 mod streams;
 mod surprise;
 mod tail;
 mod track;
+mod tree_share;
 mod window;
 
 pub use heat_map::HeatMap;
@@ -41,6 +43,7 @@ pub use run::OnlineRun;
 pub use sequence::{Damage, Labelled};
 pub use series::ScalarRun;
 pub use streams::{RunSettings, StreamSummary, Streams};
+pub use tree_share::{Asked, KeptShares, ShareParams, ShareRequest, ShareWork, TreeKeepers};
 
 #[cfg(test)]
 mod run_tests;

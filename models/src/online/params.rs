@@ -128,6 +128,9 @@ pub struct ForestRuleParams {
     /// faster than the logarithm of the images. If not, each image has a new forest, as in the paper, at a cost that grows as the images do; and so it has
     /// where `sample_size` is less than `max_images`.
     pub incremental: bool,
+    /// Whether the ranks of a daemon within an MPI job keep a part of the trees each, as they share extraction in any case. Each is sent each image's features and
+    /// holds all of them, which pays where trees are thousands; scores are the same, bit for bit. Where there are no such ranks it changes nothing.
+    pub share_trees: bool,
     /// Images accepted unjudged, at least 2. The paper distrusts its verdicts before about 300; they are given from 20 on,
     /// so that a run can be watched from its start by someone who knows that.
     pub warm_up: usize,
@@ -145,6 +148,7 @@ impl Default for ForestRuleParams {
             extractor: ExtractorParams::default(),
             forest: IsolationForestParams { n_trees: 500, sample_size: None, max_depth: None },
             incremental: true,
+            share_trees: false,
             warm_up: 20,
             threshold: 0.5,
             max_images: 2000,

@@ -19,6 +19,7 @@ mod weighted;
 
 pub use importance::Importances;
 pub use incremental::IncrementalForest;
+pub(crate) use nodes::score_of;
 pub use nodes::{ForestArrays, average_path_length};
 pub use oblique::{ExtendedForest, ExtendedForestArrays, ExtendedForestParams};
 pub use pool::SamplePool;
@@ -34,6 +35,7 @@ use nodes::Trees;
 use rayon::prelude::*;
 use samples::{Columns, Rows, Samples};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// How an isolation forest is fitted.
 ///
@@ -167,6 +169,23 @@ impl IsolationForestParams {
         Ok(self.fit_samples(samples, None, Some(row), seed)?.score_finite(row))
     }
 
+    /// The path lengths of `row`, which is finite, in these trees of the forest of [`fit_pool`](Self::fit_pool).
+    pub(crate) fn path_lengths_against_pool(
+        &self,
+        samples: &SamplePool,
+        row: &[f32],
+        seed: u64,
+        trees: Range<usize>,
+    ) -> Result<Vec<f64>> {
+        if row.len() != samples.n_features() {
+            return Err(wrong_width(samples.n_features(), row.len()));
+        }
+        let forest = self.fit_trees(&samples.prepared_view(), None, Some(row), seed, trees)?;
+        let mut lengths = Vec::with_capacity(forest.n_trees());
+        forest.trees.each_path_length(row, |length| lengths.push(length));
+        Ok(lengths)
+    }
+
     /// - `toward`: the one row that the forest can then score; absent: any.
     fn fit_samples<S: Samples>(
         &self,
@@ -174,6 +193,18 @@ impl IsolationForestParams {
         weights: Option<&[f64]>,
         toward: Option<&[f32]>,
         seed: u64,
+    ) -> Result<IsolationForest> {
+        self.fit_trees(samples, weights, toward, seed, 0..self.n_trees)
+    }
+
+    /// - `trees`: of all, those that are grown; a tree depends on the seed and its number.
+    fn fit_trees<S: Samples>(
+        &self,
+        samples: &S,
+        weights: Option<&[f64]>,
+        toward: Option<&[f32]>,
+        seed: u64,
+        trees: Range<usize>,
     ) -> Result<IsolationForest> {
         self.check()?;
         let (n_rows, n_features) = (samples.n_rows(), samples.n_features());
@@ -185,15 +216,11 @@ impl IsolationForestParams {
         let max_depth = self.max_depth.unwrap_or_else(|| sample_size.next_power_of_two().ilog2());
         let twins = samples.twins()?;
         let varying = twins.few_varying(samples);
-        let n_groups = self.n_trees.div_ceil(N_TOGETHER);
-        let trees: Vec<Vec<Result<grow::Grown>>> = (0..n_groups)
+        let trees: Vec<Vec<Result<grow::Grown>>> = groups_of(trees)
             .into_par_iter()
             .map_init(
                 || Grower::new(samples, &twins, varying.as_deref(), toward, sample_size, weights, max_depth),
-                |grower, group| {
-                    let trees = group * N_TOGETHER..((group + 1) * N_TOGETHER).min(self.n_trees);
-                    grower.grow(trees.map(|tree| Rng::derived(seed, tree as u64)))
-                },
+                |grower, trees| grower.grow(trees.map(|tree| Rng::derived(seed, tree as u64))),
             )
             .collect();
         // The error of the first tree that has one, whichever thread was first.
@@ -201,6 +228,11 @@ impl IsolationForestParams {
         let trees = trees.collect::<Result<Vec<_>>>()?;
         Ok(IsolationForest { trees: Trees::join(&trees)?, n_features, sample_size })
     }
+}
+
+/// `trees`, as many at a time as grow together.
+fn groups_of(trees: Range<usize>) -> Vec<Range<usize>> {
+    trees.clone().step_by(N_TOGETHER).map(|first| first..(first + N_TOGETHER).min(trees.end)).collect()
 }
 
 /// Refuses what no forest can be grown on.

@@ -41,7 +41,7 @@ pub fn average_path_length(n: usize) -> f64 {
 }
 
 /// The score of a mean path length in trees of `sample_size` rows, in (0, 1] (Liu, Ting, Zhou 2008, equation 2).
-pub(super) fn score_of(mean_path_length: f64, sample_size: usize) -> f32 {
+pub(crate) fn score_of(mean_path_length: f64, sample_size: usize) -> f32 {
     (-mean_path_length / average_path_length(sample_size)).exp2() as f32
 }
 
@@ -101,9 +101,16 @@ impl Trees {
 
     /// The mean over the trees of the path length of `row`.
     pub(super) fn mean_path_length(&self, row: &[f32]) -> f64 {
+        let mut sum = 0.0;
+        self.each_path_length(row, |length| sum += length);
+        sum / self.n_trees() as f64
+    }
+
+    /// Hands out the path length of `row` in each tree, in order.
+    #[inline]
+    pub(super) fn each_path_length(&self, row: &[f32], mut hand_out: impl FnMut(f64)) {
         // Every step waits for a node and then for a value; the steps of several trees wait at the same time.
         const N_ABREAST: usize = 16;
-        let mut sum = 0.0;
         let starts = &self.starts[..self.n_trees()];
         for starts in starts.chunks(N_ABREAST) {
             let mut nodes = [Node::leaf(0.0); N_ABREAST];
@@ -123,9 +130,8 @@ impl Trees {
                     break;
                 }
             }
-            nodes[..starts.len()].iter().for_each(|leaf| sum += f64::from(leaf.split));
+            nodes[..starts.len()].iter().for_each(|leaf| hand_out(f64::from(leaf.split)));
         }
-        sum / self.n_trees() as f64
     }
 
     pub(super) fn to_arrays(&self) -> ForestArrays {

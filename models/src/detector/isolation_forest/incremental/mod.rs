@@ -48,13 +48,14 @@ use super::grow::N_TOGETHER;
 use super::nodes::{average_path_length, score_of};
 use super::samples::Samples;
 use super::stored::Stored;
-use super::{IsolationForestParams, SamplePool, check_shape, wrong_width};
+use super::{IsolationForestParams, SamplePool, check_shape, groups_of, wrong_width};
 use crate::finite::first_not_finite;
 use crate::rng::Rng;
 use crate::{Error, Result};
 use arena::Arena;
 use rayon::prelude::*;
 use std::collections::VecDeque;
+use std::ops::Range;
 use tree::Gardener;
 
 /// An isolation forest on the rows of a [`SamplePool`], kept while they come and go.
@@ -86,6 +87,8 @@ use tree::Gardener;
 #[derive(Debug, Clone)]
 pub struct IncrementalForest {
     trees: Vec<Arena>,
+    /// The number of the first in the forest that they are of.
+    first_tree: usize,
     n_features: usize,
     /// Depth to which trees are split; absent: as many rows demand.
     fixed_depth: Option<u32>,
@@ -121,6 +124,21 @@ impl IncrementalForest {
         n_rows: usize,
         seed: u64,
     ) -> Result<Self> {
+        Self::fit_trees(params, pool, n_rows, seed, 0..params.n_trees)
+    }
+
+    /// These trees of the forest of [`fit_oldest`](Self::fit_oldest), at least one: whatever comes, they stay what they would be in it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`fit_oldest`](Self::fit_oldest).
+    pub(crate) fn fit_trees<E: Stored>(
+        params: &IsolationForestParams,
+        pool: &SamplePool<E>,
+        n_rows: usize,
+        seed: u64,
+        numbers: Range<usize>,
+    ) -> Result<Self> {
         params.check()?;
         let view = pool.prepared_view();
         let n_features = view.n_features();
@@ -136,16 +154,13 @@ impl IncrementalForest {
         }
         let twins = view.twins()?;
         let max_depth = depth_for(params.max_depth, n_rows);
-        let groups = (0..params.n_trees.div_ceil(N_TOGETHER)).into_par_iter();
-        let trees = groups.map_init(
+        let trees = groups_of(numbers.clone()).into_par_iter().map_init(
             || Gardener::new(&view, &twins, pool.first_sample() as u32, max_depth),
-            |gardener, group| {
-                let trees = group * N_TOGETHER..((group + 1) * N_TOGETHER).min(params.n_trees);
-                gardener.plant(n_rows, trees.map(|tree| Rng::derived(seed, tree as u64)))
-            },
+            |gardener, trees| gardener.plant(n_rows, trees.map(|tree| Rng::derived(seed, tree as u64))),
         );
         Ok(Self {
             trees: trees.flatten_iter().collect(),
+            first_tree: numbers.start,
             n_features,
             fixed_depth: params.max_depth,
             max_depth,
@@ -253,11 +268,11 @@ impl IncrementalForest {
     ) {
         let view = pool.prepared_view();
         let twins = view.twins().expect("the rows of a pool are finite");
-        let first = pool.first_sample() as u32;
+        let (first, first_tree) = (pool.first_sample() as u32, self.first_tree);
         self.trees.par_chunks_mut(N_TOGETHER).enumerate().for_each_init(
             || Gardener::new(&view, &twins, first, max_depth),
             |gardener, (group, trees)| {
-                let tree_idx = |i| (group * N_TOGETHER + i) as u64;
+                let tree_idx = |i| (first_tree + group * N_TOGETHER + i) as u64;
                 let mut rngs: Vec<Rng> = (0..trees.len()).map(|i| Rng::derived(seed, tree_idx(i))).collect();
                 change(gardener, trees, &mut rngs);
             },
@@ -291,9 +306,26 @@ impl IncrementalForest {
     ///
     /// If `row` is shorter than the pool's rows.
     pub fn mean_path_length(&self, row: &[f32]) -> f64 {
+        let mut sum = 0.0;
+        self.each_path_length(row, |length| sum += length);
+        sum / self.trees.len() as f64
+    }
+
+    /// The path length of `row` in each tree.
+    ///
+    /// # Panics
+    ///
+    /// If `row` is shorter than the pool's rows.
+    pub(crate) fn path_lengths(&self, row: &[f32]) -> Vec<f64> {
+        let mut lengths = Vec::with_capacity(self.trees.len());
+        self.each_path_length(row, |length| lengths.push(length));
+        lengths
+    }
+
+    #[inline]
+    fn each_path_length(&self, row: &[f32], mut hand_out: impl FnMut(f64)) {
         // Every step waits for a node and then for a value; the steps of several trees wait at the same time.
         const N_ABREAST: usize = 16;
-        let mut sum = 0.0;
         for trees in self.trees.chunks(N_ABREAST) {
             let mut nodes = [trees[0].node(Arena::ROOT); N_ABREAST];
             nodes.iter_mut().zip(trees).for_each(|(node, tree)| *node = tree.node(Arena::ROOT));
@@ -313,10 +345,9 @@ impl IncrementalForest {
                 }
             }
             for (node, depth) in nodes.iter().zip(depths).take(trees.len()) {
-                sum += f64::from(depth) + average_path_length(node.count as usize);
+                hand_out(f64::from(depth) + average_path_length(node.count as usize));
             }
         }
-        sum / self.trees.len() as f64
     }
 }
 
