@@ -3,7 +3,7 @@
 use super::super::memory::prefetch;
 use super::super::samples::{Samples, collect_up_to};
 use super::super::twins::Twins;
-use super::{DIGESTED, PART, PIECE, SamplePool, Stored};
+use super::{DIGESTED, PART, PIECE, SamplePool, Stored, Tile};
 use crate::Result;
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -110,13 +110,21 @@ impl<E: Stored> Samples for View<'_, E> {
     #[inline]
     fn prefetch(&self, column: u32, rows: &[u32]) {
         let Split { places, in_lines, others, phase } = self.split(column, rows);
-        let mut last = (u32::MAX, u32::MAX);
-        for &row in in_lines {
-            let (slab, place) = places[row as usize];
-            let line = (slab, place / Self::LINE as u32);
-            if line != last {
-                prefetch(self.column(slab, column), place as usize);
-                last = line;
+        let tiles = &self.pool.tiles;
+        if in_lines.len() > tiles.len() + tiles.len() / 2 {
+            // They are in most of the lines, and to ask for all of them is quicker than to find out in which.
+            for &Tile { slab, lane } in tiles {
+                prefetch(self.column(slab as u32, column), lane * Self::LINE);
+            }
+        } else {
+            let mut last = (u32::MAX, u32::MAX);
+            for &row in in_lines {
+                let (slab, place) = places[row as usize];
+                let line = (slab, place / Self::LINE as u32);
+                if line != last {
+                    prefetch(self.column(slab, column), place as usize);
+                    last = line;
+                }
             }
         }
         let column = column as usize;
