@@ -6,11 +6,11 @@
 //! path, and that path is the one which the whole tree would have.
 
 use super::nodes::{Node, average_path_length};
+use super::partition::{partition, range};
 use super::samples::Samples;
 use super::twins::{Twins, not_finite, varies};
 use super::weighted::draw_rows;
 use crate::Result;
-use crate::finite::overflow_of;
 use crate::rng::Rng;
 use std::rc::Rc;
 
@@ -267,7 +267,8 @@ impl<'a, S: Samples> Grower<'a, S> {
     }
 
     fn split(&mut self, node: Pending, split: f32, seedling: &mut Seedling) {
-        let middle = node.start + self.partition(&mut seedling.rows[node.range()], split) as u32;
+        let middle = node.start
+            + partition(&mut seedling.rows[node.range()], &self.values, &mut self.moved, split) as u32;
         let left = seedling.nodes.len() as u32;
         seedling.nodes[node.node_idx as usize] = Node { column: node.column, split, left };
         seedling.nodes.extend([Node::leaf(0.0), Node::leaf(0.0)]);
@@ -300,45 +301,10 @@ impl<'a, S: Samples> Grower<'a, S> {
 
     /// The least and the greatest of the gathered values of `rows`.
     fn range(&self, rows: &[u32], column: u32) -> Result<(f32, f32)> {
-        const LANES: usize = 8;
-        let mut least = [f32::INFINITY; LANES];
-        let mut greatest = [f32::NEG_INFINITY; LANES];
-        let mut overflow = [0u32; LANES];
-        let mut add = |piece: &[f32]| {
-            for (lane, &value) in piece.iter().enumerate() {
-                least[lane] = if value < least[lane] { value } else { least[lane] };
-                greatest[lane] = if value > greatest[lane] { value } else { greatest[lane] };
-                overflow[lane] |= overflow_of(value);
-            }
-        };
-        let (pieces, remainder) = self.values.as_chunks::<LANES>();
-        pieces.iter().for_each(|piece| add(piece));
-        add(remainder);
-        if overflow.into_iter().fold(0, |all, bits| all | bits) >> 31 == 1 {
-            let position = self.values.iter().position(|v| !v.is_finite()).unwrap_or(0);
-            return Err(not_finite(self.samples, rows[position] as usize, column));
-        }
-        Ok((
-            least.into_iter().fold(f32::INFINITY, f32::min),
-            greatest.into_iter().fold(f32::NEG_INFINITY, f32::max),
-        ))
-    }
-
-    /// Moves the rows whose gathered value is at most `split` to the front, in order; returns where the others begin.
-    fn partition(&mut self, rows: &mut [u32], split: f32) -> usize {
-        let moved = &mut self.moved[..rows.len()];
-        let (mut n_left, mut n_right) = (0, 0);
-        // Without a branch: which side a row goes to cannot be predicted.
-        for (i, &value) in self.values.iter().enumerate() {
-            let row = rows[i];
-            rows[n_left] = row;
-            moved[n_right] = row;
-            let left = usize::from(value <= split);
-            n_left += left;
-            n_right += 1 - left;
-        }
-        rows[n_left..].copy_from_slice(&moved[..n_right]);
-        n_left
+        range(&self.values).ok_or_else(|| {
+            let position = self.values.iter().position(|value| !value.is_finite()).unwrap_or(0);
+            not_finite(self.samples, rows[position] as usize, column)
+        })
     }
 }
 

@@ -11,6 +11,7 @@ mod incremental;
 mod memory;
 mod nodes;
 mod oblique;
+mod partition;
 mod pool;
 mod samples;
 mod stored;

@@ -419,7 +419,7 @@ impl<E: Stored> SamplePool<E> {
 
     /// The rows as they lie now, to be read by trees.
     fn view(&self) -> View<'_, E> {
-        View { pool: self, n_before: self.first_sample(), lines: Vec::new() }
+        View { pool: self, n_before: self.first_sample(), lines: Vec::new(), are_in_order: false }
     }
 
     /// A view that has found out where rows lie.
@@ -428,7 +428,10 @@ impl<E: Stored> SamplePool<E> {
             let (slab, start) = (tile.slab as u32, (tile.lane * Self::LINE) as u32);
             (0..Self::LINE as u32).map(move |slot| (slab, start + slot))
         };
-        View { lines: self.tiles.iter().flat_map(places).collect(), ..self.view() }
+        let lines: Vec<(u32, u32)> = self.tiles.iter().flat_map(places).collect();
+        let are_in_order = lines.first().is_some_and(|place| place.0 == 0)
+            && lines.windows(2).all(|pair| pair[1] == (pair[0].0, pair[0].1 + 1));
+        View { lines, are_in_order, ..self.view() }
     }
 }
 

@@ -15,6 +15,8 @@ pub(in super::super) struct View<'a, E: Stored> {
     pub(super) n_before: usize,
     /// Slab of a place of the tiles, in order, and where it lies among the lines of column 0 there; empty where that was not asked for.
     pub(super) lines: Vec<(u32, u32)>,
+    /// These places are of one slab and go up by one.
+    pub(super) are_in_order: bool,
 }
 
 /// Rows in which a column is to be read.
@@ -95,7 +97,11 @@ impl<E: Stored> Samples for View<'_, E> {
     fn gather(&self, column: u32, rows: &[u32], values: &mut Vec<f32>) {
         let Split { places, in_lines, others, .. } = self.split(column, rows);
         values.clear();
-        if self.pool.slabs.len() == 1 {
+        if self.are_in_order {
+            let first = places.first().map_or(0, |place| place.1 as usize);
+            let column = &self.column(0, column)[first..];
+            values.extend(in_lines.iter().map(|&row| E::load(column[row as usize])));
+        } else if self.pool.slabs.len() == 1 {
             let column = self.column(0, column);
             values.extend(in_lines.iter().map(|&row| E::load(column[places[row as usize].1 as usize])));
         } else {
