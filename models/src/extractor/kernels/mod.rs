@@ -12,6 +12,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
+#[cfg(target_arch = "x86_64")]
+mod amx_products;
 mod arena;
 #[cfg(target_arch = "x86_64")]
 mod bf16;

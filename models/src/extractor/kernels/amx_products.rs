@@ -1,0 +1,134 @@
+//! The loop of products that take one instruction of x86's matrix unit each (AMX): of bf16, and of 8 bits.
+
+/// Adds up a tile's products in four registers of sums, or in two for up to 16 pixels, and stores them; [`LINES`] lines are fetched ahead at each step.
+///
+/// - `$product`: the instruction; `$step`: the words of a step of the sum.
+/// - `$panel_row`: bytes between two rows of a step of the panel; `$second_half`: those, written as text, between its two halves of output channels.
+/// - `$sums`: where the sums go; `$row`: bytes between two pixels there.
+///
+/// # Safety
+///
+/// To be used where the activations of the tile's pixels can be read, up to 16 of a tile of fewer, and so can `depth` rows of the panel for each segment; where the
+/// sums of as many pixels can be written; and where this thread has [set up](super::amx::enter) the unit.
+macro_rules! products {
+    ($tile:ident, $product:literal, $step:expr, $panel_row:expr, $second_half:literal, $sums:expr, $row:expr) => {{
+        let stride = $tile.a_stride * size_of::<f32>();
+        let skip = ($tile.segment_stride.wrapping_sub($tile.depth)).wrapping_mul(size_of::<f32>());
+        if $tile.pixels > $crate::extractor::kernels::amx::ROWS {
+            // The second register's pixels may be some of the first's: nothing beyond the tile is read.
+            let second = $tile.pixels - $crate::extractor::kernels::amx::ROWS;
+            // SAFETY: reads the activations of pixels 0..16 and `second..second + 16`, and `depth` rows of the panel for each segment;
+            // writes the sums' 32 rows. The unit is set up, by the caller's promise.
+            unsafe {
+                std::arch::asm!(
+                    "tilezero tmm0",
+                    "tilezero tmm1",
+                    "tilezero tmm2",
+                    "tilezero tmm3",
+                    "2:",
+                    "mov {k}, {groups}",
+                    "3:",
+                    "tileloadd tmm4, [{p}+{s}]",
+                    "tileloadd tmm6, [{b}+{w}]",
+                    "prefetcht1 [{f}+0]",
+                    "prefetcht1 [{f}+64]",
+                    concat!($product, " tmm0, tmm4, tmm6"),
+                    concat!("tileloadd tmm7, [{b}+{w}+", $second_half, "]"),
+                    "prefetcht1 [{f}+128]",
+                    "prefetcht1 [{f}+192]",
+                    concat!($product, " tmm1, tmm4, tmm7"),
+                    "tileloadd tmm5, [{q}+{s}]",
+                    "prefetcht1 [{f}+256]",
+                    "prefetcht1 [{f}+320]",
+                    concat!($product, " tmm2, tmm5, tmm6"),
+                    "prefetcht1 [{f}+384]",
+                    "prefetcht1 [{f}+448]",
+                    concat!($product, " tmm3, tmm5, tmm7"),
+                    "add {p}, 64",
+                    "add {q}, 64",
+                    "add {b}, 2048",
+                    "add {f}, {g}",
+                    "dec {k}",
+                    "jnz 3b",
+                    "add {p}, {skip}",
+                    "add {q}, {skip}",
+                    "dec {n}",
+                    "jnz 2b",
+                    "mov {k}, {row}",
+                    "tilestored [{c}+{k}], tmm0",
+                    "tilestored [{c}+{k}+64], tmm1",
+                    "tilestored [{d}+{k}], tmm2",
+                    "tilestored [{d}+{k}+64], tmm3",
+                    p = inout(reg) $tile.a => _,
+                    q = inout(reg) $tile.a.wrapping_add(second * $tile.a_stride) => _,
+                    s = in(reg) stride,
+                    b = inout(reg) $tile.b => _,
+                    w = in(reg) $panel_row,
+                    k = out(reg) _,
+                    f = inout(reg) $tile.ahead => _,
+                    g = in(reg) $tile.ahead_stride,
+                    groups = in(reg) $tile.depth / $step,
+                    n = inout(reg) $tile.segments => _,
+                    skip = in(reg) skip,
+                    row = in(reg) $row,
+                    c = in(reg) $sums,
+                    d = in(reg) $sums.wrapping_byte_add(second * $row),
+                    options(nostack)
+                );
+            }
+        } else {
+            // SAFETY: as above, for pixels 0..16, which can be read by the caller's promise.
+            unsafe {
+                std::arch::asm!(
+                    "tilezero tmm0",
+                    "tilezero tmm1",
+                    "2:",
+                    "mov {k}, {groups}",
+                    "3:",
+                    "tileloadd tmm4, [{p}+{s}]",
+                    "tileloadd tmm6, [{b}+{w}]",
+                    "prefetcht1 [{f}+0]",
+                    "prefetcht1 [{f}+64]",
+                    "prefetcht1 [{f}+128]",
+                    "prefetcht1 [{f}+192]",
+                    concat!($product, " tmm0, tmm4, tmm6"),
+                    concat!("tileloadd tmm7, [{b}+{w}+", $second_half, "]"),
+                    "prefetcht1 [{f}+256]",
+                    "prefetcht1 [{f}+320]",
+                    "prefetcht1 [{f}+384]",
+                    "prefetcht1 [{f}+448]",
+                    concat!($product, " tmm1, tmm4, tmm7"),
+                    "add {p}, 64",
+                    "add {b}, 2048",
+                    "add {f}, {g}",
+                    "dec {k}",
+                    "jnz 3b",
+                    "add {p}, {skip}",
+                    "dec {n}",
+                    "jnz 2b",
+                    "mov {k}, {row}",
+                    "tilestored [{c}+{k}], tmm0",
+                    "tilestored [{c}+{k}+64], tmm1",
+                    p = inout(reg) $tile.a => _,
+                    s = in(reg) stride,
+                    b = inout(reg) $tile.b => _,
+                    w = in(reg) $panel_row,
+                    k = out(reg) _,
+                    f = inout(reg) $tile.ahead => _,
+                    g = in(reg) $tile.ahead_stride,
+                    groups = in(reg) $tile.depth / $step,
+                    n = inout(reg) $tile.segments => _,
+                    skip = in(reg) skip,
+                    row = in(reg) $row,
+                    c = in(reg) $sums,
+                    options(nostack)
+                );
+            }
+        }
+    }};
+}
+
+/// Lines that are fetched ahead at each step of the sum.
+pub(super) const LINES: usize = 8;
+
+pub(super) use products;
