@@ -124,8 +124,8 @@ pub struct ForestRuleParams {
     /// The forest; by default 500 trees, each on all images: the paper has 125, whose scores differ between seeds by twice as much. A table that
     /// sets other fields sets `n_trees` too, else it is the forest's own default.
     pub forest: IsolationForestParams,
-    /// Whether the forest is kept, and each accepted image inserted into it: at any time it is distributed as a new one, for a cost that grows little
-    /// faster than the logarithm of the images. If not, each image has a new forest, as in the paper, at a cost that grows as the images do; and so it has
+    /// Whether the forest is kept, and each accepted image inserted into it: at any time it is distributed as a new one, for a cost that grows as
+    /// the logarithm of the images. If not, each image has a new forest, as in the paper, at a cost that grows as the images do; and so it has
     /// where `sample_size` is less than `max_images`.
     pub incremental: bool,
     /// Whether the ranks of a daemon within an MPI job keep a part of the trees each, as they share extraction in any case. Each is sent each image's features and
