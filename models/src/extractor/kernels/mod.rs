@@ -5,8 +5,8 @@
 //! allocated once, and layers past the last tap are not computed. Results are bit-identical for any number of threads; between
 //! instruction sets they differ by rounding: see [`Isa`], of which [`Isa::best`] is taken.
 //!
-//! Beside two hints to the memory in the forest's `memory.rs` this is the one place of the crate with unsafe code: vector instructions, and maps that threads fill together. Each kernel is
-//! written once over `vector::Vector` and compiled for every instruction set in `isa.rs`.
+//! The crate's unsafe code is here, vector instructions and maps that threads fill together, and in little of the forest (`memory.rs`, `partition.rs`) and of `samples.rs`, a
+//! mapped file. Each kernel is written once over `vector::Vector` and compiled for every instruction set in `isa.rs`.
 #![allow(unsafe_code, reason = "vector instructions need raw addresses; see above")]
 #![deny(clippy::undocumented_unsafe_blocks)]
 
