@@ -2,7 +2,6 @@
 
 use super::Ranks;
 use super::job::{Answer, Job, Maker};
-use super::trees::RankTrees;
 use anomalyd_models::extractor::{DeviceChoice, ExtractorParams, ExtractorSource, check_images};
 use anomalyd_models::online::TreeKeepers;
 use anomalyd_models::{Error, FeatureExtractor, ImageShape, Result};
@@ -45,7 +44,7 @@ impl ExtractorSource for SharedExtractors {
     }
 
     fn tree_keepers(&self) -> Option<Arc<dyn TreeKeepers>> {
-        Some(Arc::new(RankTrees::new(Arc::clone(&self.ranks))))
+        Some(Arc::clone(&self.ranks) as Arc<dyn TreeKeepers>)
     }
 }
 

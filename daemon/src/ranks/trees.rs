@@ -8,18 +8,9 @@ use mpi::Rank;
 use std::sync::Arc;
 
 /// All ranks but 0 keep trees: rank `i` part `i`.
-#[derive(Debug)]
-pub(super) struct RankTrees(Arc<Ranks>);
-
-impl RankTrees {
-    pub(super) fn new(ranks: Arc<Ranks>) -> Self {
-        Self(ranks)
-    }
-}
-
-impl TreeKeepers for RankTrees {
+impl TreeKeepers for Ranks {
     fn n_keepers(&self) -> usize {
-        self.0.n_others
+        self.n_others
     }
 
     fn ask<'a>(&'a self, request: &ShareRequest, row: &[f32]) -> Result<Asked<'a>> {
@@ -27,9 +18,9 @@ impl TreeKeepers for RankTrees {
         let begin = |part| {
             let job = Job::Trees { request: request.clone(), part, n_values: row.len() };
             // There are no more ranks than a Rank can count.
-            self.0.begin(Some(part as Rank), &job, &values)
+            self.begin(Some(part as Rank), &job, &values)
         };
-        let begun = (1..=self.0.n_others).map(begin).collect::<Result<Vec<_>>>()?;
+        let begun = (1..=self.n_others).map(begin).collect::<Result<Vec<_>>>()?;
         Ok(Box::new(move || {
             let mut lengths = Vec::new();
             for job in begun {

@@ -23,7 +23,6 @@ pub(super) struct NumberedRow {
 #[derive(Debug)]
 pub(super) struct SharedTrees {
     share: TreeShare,
-    params: IsolationForestParams,
     /// How the trees followed last.
     n_ignored: usize,
     is_kept: bool,
@@ -98,14 +97,14 @@ impl SharedTrees {
         static N_RUNS: AtomicU64 = AtomicU64::new(0);
         let keepers = keepers.filter(|keepers| keepers.n_keepers() > 0);
         let n_parts = 1 + keepers.as_ref().map_or(0, |keepers| keepers.n_keepers());
-        let share = ShareParams { forest: params.clone(), seed, part: (0, n_parts) };
+        let share = ShareParams { forest: params, seed, part: (0, n_parts) };
         let others = keepers.map(|keepers| Others {
             keepers,
             params: share.clone(),
             run: N_RUNS.fetch_add(1, Ordering::Relaxed),
             told: Mutex::new(Told { n_rows: Some(0), row: 0 }),
         });
-        Self { share: TreeShare::new(share), params, n_ignored: 0, is_kept: false, others }
+        Self { share: TreeShare::new(share), n_ignored: 0, is_kept: false, others }
     }
 
     /// The rows' samples, oldest first.
@@ -203,7 +202,7 @@ impl SharedTrees {
             }
         };
         let n_rows = self.share.n_rows() - self.n_ignored;
-        let sample_size = self.params.sample_size.map_or(n_rows, |size| size.min(n_rows));
+        let sample_size = self.share.forest_params().sample_size.map_or(n_rows, |size| size.min(n_rows));
         Ok(score_of(lengths.iter().sum::<f64>() / lengths.len() as f64, sample_size))
     }
 

@@ -74,6 +74,11 @@ impl TreeShare {
         Self { params, rows: None, samples: VecDeque::new(), forest: None }
     }
 
+    /// Of the forest that it is a part of.
+    pub(super) fn forest_params(&self) -> &IsolationForestParams {
+        &self.params.forest
+    }
+
     /// The rows' samples, oldest first.
     pub(super) fn samples(&self) -> &VecDeque<Sample> {
         &self.samples
@@ -179,7 +184,8 @@ pub struct KeptShares {
 
 impl KeptShares {
     /// The number of runs of which a share is kept.
-    pub fn n_runs(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn n_runs(&self) -> usize {
         self.shares.len()
     }
 
