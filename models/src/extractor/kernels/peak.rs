@@ -74,14 +74,14 @@ impl Peak {
     }
 }
 
-/// A loop of `ROUNDS / $divisor` turns over the instructions given.
+/// A loop of `ROUNDS / $divisor` turns over one instruction with the operands given.
 #[cfg(target_arch = "x86_64")]
 macro_rules! turns {
-    ($divisor:literal, [$($clear:literal)*], [$($line:literal)*], $($clobber:tt)*) => {
+    ($divisor:literal, [$($clear:literal)*], $product:literal [$($operands:literal)*], $($clobber:tt)*) => {
         asm!(
             $($clear,)*
             "2:",
-            $($line,)*
+            $(concat!($product, " ", $operands),)*
             "dec {n}",
             "jnz 2b",
             n = inout(reg) ROUNDS / $divisor => _,
@@ -101,14 +101,54 @@ unsafe fn avx2() {
             ["vpxor xmm0, xmm0, xmm0" "vpxor xmm1, xmm1, xmm1" "vpxor xmm2, xmm2, xmm2" "vpxor xmm3, xmm3, xmm3" "vpxor xmm4, xmm4, xmm4"
              "vpxor xmm5, xmm5, xmm5" "vpxor xmm6, xmm6, xmm6" "vpxor xmm7, xmm7, xmm7" "vpxor xmm8, xmm8, xmm8" "vpxor xmm9, xmm9, xmm9"
              "vpxor xmm10, xmm10, xmm10" "vpxor xmm11, xmm11, xmm11" "vpxor xmm12, xmm12, xmm12"],
-            ["vfmadd231ps ymm0, ymm12, ymm12" "vfmadd231ps ymm1, ymm12, ymm12" "vfmadd231ps ymm2, ymm12, ymm12"
-             "vfmadd231ps ymm3, ymm12, ymm12" "vfmadd231ps ymm4, ymm12, ymm12" "vfmadd231ps ymm5, ymm12, ymm12"
-             "vfmadd231ps ymm6, ymm12, ymm12" "vfmadd231ps ymm7, ymm12, ymm12" "vfmadd231ps ymm8, ymm12, ymm12"
-             "vfmadd231ps ymm9, ymm12, ymm12" "vfmadd231ps ymm10, ymm12, ymm12" "vfmadd231ps ymm11, ymm12, ymm12"],
+            "vfmadd231ps"
+            ["ymm0, ymm12, ymm12" "ymm1, ymm12, ymm12" "ymm2, ymm12, ymm12"
+             "ymm3, ymm12, ymm12" "ymm4, ymm12, ymm12" "ymm5, ymm12, ymm12"
+             "ymm6, ymm12, ymm12" "ymm7, ymm12, ymm12" "ymm8, ymm12, ymm12"
+             "ymm9, ymm12, ymm12" "ymm10, ymm12, ymm12" "ymm11, ymm12, ymm12"],
             out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _, out("xmm4") _, out("xmm5") _, out("xmm6") _, out("xmm7") _,
             out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _, out("xmm12") _,
         );
     }
+}
+
+/// Twenty-four sums in registers of 64 bytes.
+#[cfg(target_arch = "x86_64")]
+macro_rules! wide_turns {
+    ($product:literal) => {
+        turns!(1,
+            ["vpxord zmm0, zmm0, zmm0" "vmovaps zmm1, zmm0" "vmovaps zmm2, zmm0" "vmovaps zmm3, zmm0" "vmovaps zmm4, zmm0"
+             "vmovaps zmm5, zmm0" "vmovaps zmm6, zmm0" "vmovaps zmm7, zmm0" "vmovaps zmm8, zmm0" "vmovaps zmm9, zmm0" "vmovaps zmm10, zmm0"
+             "vmovaps zmm11, zmm0" "vmovaps zmm12, zmm0" "vmovaps zmm13, zmm0" "vmovaps zmm14, zmm0" "vmovaps zmm15, zmm0"
+             "vmovaps zmm16, zmm0" "vmovaps zmm17, zmm0" "vmovaps zmm18, zmm0" "vmovaps zmm19, zmm0" "vmovaps zmm20, zmm0"
+             "vmovaps zmm21, zmm0" "vmovaps zmm22, zmm0" "vmovaps zmm23, zmm0" "vmovaps zmm24, zmm0"],
+            $product
+            ["zmm0, zmm24, zmm24" "zmm1, zmm24, zmm24" "zmm2, zmm24, zmm24"
+             "zmm3, zmm24, zmm24" "zmm4, zmm24, zmm24" "zmm5, zmm24, zmm24"
+             "zmm6, zmm24, zmm24" "zmm7, zmm24, zmm24" "zmm8, zmm24, zmm24"
+             "zmm9, zmm24, zmm24" "zmm10, zmm24, zmm24" "zmm11, zmm24, zmm24"
+             "zmm12, zmm24, zmm24" "zmm13, zmm24, zmm24" "zmm14, zmm24, zmm24"
+             "zmm15, zmm24, zmm24" "zmm16, zmm24, zmm24" "zmm17, zmm24, zmm24"
+             "zmm18, zmm24, zmm24" "zmm19, zmm24, zmm24" "zmm20, zmm24, zmm24"
+             "zmm21, zmm24, zmm24" "zmm22, zmm24, zmm24" "zmm23, zmm24, zmm24"],
+            out("zmm0") _, out("zmm1") _, out("zmm2") _, out("zmm3") _, out("zmm4") _, out("zmm5") _, out("zmm6") _, out("zmm7") _,
+            out("zmm8") _, out("zmm9") _, out("zmm10") _, out("zmm11") _, out("zmm12") _, out("zmm13") _, out("zmm14") _,
+            out("zmm15") _, out("zmm16") _, out("zmm17") _, out("zmm18") _, out("zmm19") _, out("zmm20") _, out("zmm21") _,
+            out("zmm22") _, out("zmm23") _, out("zmm24") _,
+        )
+    };
+}
+
+/// Four sums of 16 x 16 in the matrix unit's registers.
+#[cfg(target_arch = "x86_64")]
+macro_rules! matrix_turns {
+    ($product:literal) => {
+        turns!(16,
+            ["tilezero tmm0" "tilezero tmm1" "tilezero tmm2" "tilezero tmm3" "tilezero tmm4" "tilezero tmm5" "tilezero tmm6" "tilezero tmm7"],
+            $product
+            ["tmm0, tmm4, tmm6" "tmm1, tmm4, tmm7" "tmm2, tmm5, tmm6" "tmm3, tmm5, tmm7"],
+        )
+    };
 }
 
 /// Twenty-four sums of sixteen.
@@ -117,25 +157,7 @@ unsafe fn avx2() {
 unsafe fn avx512() {
     // SAFETY: works on the registers named alone.
     unsafe {
-        turns!(1,
-            ["vpxord zmm0, zmm0, zmm0" "vmovaps zmm1, zmm0" "vmovaps zmm2, zmm0" "vmovaps zmm3, zmm0" "vmovaps zmm4, zmm0"
-             "vmovaps zmm5, zmm0" "vmovaps zmm6, zmm0" "vmovaps zmm7, zmm0" "vmovaps zmm8, zmm0" "vmovaps zmm9, zmm0" "vmovaps zmm10, zmm0"
-             "vmovaps zmm11, zmm0" "vmovaps zmm12, zmm0" "vmovaps zmm13, zmm0" "vmovaps zmm14, zmm0" "vmovaps zmm15, zmm0"
-             "vmovaps zmm16, zmm0" "vmovaps zmm17, zmm0" "vmovaps zmm18, zmm0" "vmovaps zmm19, zmm0" "vmovaps zmm20, zmm0"
-             "vmovaps zmm21, zmm0" "vmovaps zmm22, zmm0" "vmovaps zmm23, zmm0" "vmovaps zmm24, zmm0"],
-            ["vfmadd231ps zmm0, zmm24, zmm24" "vfmadd231ps zmm1, zmm24, zmm24" "vfmadd231ps zmm2, zmm24, zmm24"
-             "vfmadd231ps zmm3, zmm24, zmm24" "vfmadd231ps zmm4, zmm24, zmm24" "vfmadd231ps zmm5, zmm24, zmm24"
-             "vfmadd231ps zmm6, zmm24, zmm24" "vfmadd231ps zmm7, zmm24, zmm24" "vfmadd231ps zmm8, zmm24, zmm24"
-             "vfmadd231ps zmm9, zmm24, zmm24" "vfmadd231ps zmm10, zmm24, zmm24" "vfmadd231ps zmm11, zmm24, zmm24"
-             "vfmadd231ps zmm12, zmm24, zmm24" "vfmadd231ps zmm13, zmm24, zmm24" "vfmadd231ps zmm14, zmm24, zmm24"
-             "vfmadd231ps zmm15, zmm24, zmm24" "vfmadd231ps zmm16, zmm24, zmm24" "vfmadd231ps zmm17, zmm24, zmm24"
-             "vfmadd231ps zmm18, zmm24, zmm24" "vfmadd231ps zmm19, zmm24, zmm24" "vfmadd231ps zmm20, zmm24, zmm24"
-             "vfmadd231ps zmm21, zmm24, zmm24" "vfmadd231ps zmm22, zmm24, zmm24" "vfmadd231ps zmm23, zmm24, zmm24"],
-            out("zmm0") _, out("zmm1") _, out("zmm2") _, out("zmm3") _, out("zmm4") _, out("zmm5") _, out("zmm6") _, out("zmm7") _,
-            out("zmm8") _, out("zmm9") _, out("zmm10") _, out("zmm11") _, out("zmm12") _, out("zmm13") _, out("zmm14") _,
-            out("zmm15") _, out("zmm16") _, out("zmm17") _, out("zmm18") _, out("zmm19") _, out("zmm20") _, out("zmm21") _,
-            out("zmm22") _, out("zmm23") _, out("zmm24") _,
-        );
+        wide_turns!("vfmadd231ps");
     }
 }
 
@@ -145,10 +167,7 @@ unsafe fn avx512() {
 unsafe fn amx() {
     // SAFETY: works on the matrix unit's registers alone, which the compiler does not know.
     unsafe {
-        turns!(16,
-            ["tilezero tmm0" "tilezero tmm1" "tilezero tmm2" "tilezero tmm3" "tilezero tmm4" "tilezero tmm5" "tilezero tmm6" "tilezero tmm7"],
-            ["tdpbf16ps tmm0, tmm4, tmm6" "tdpbf16ps tmm1, tmm4, tmm7" "tdpbf16ps tmm2, tmm5, tmm6" "tdpbf16ps tmm3, tmm5, tmm7"],
-        );
+        matrix_turns!("tdpbf16ps");
     }
 }
 
@@ -158,25 +177,7 @@ unsafe fn amx() {
 unsafe fn vnni() {
     // SAFETY: works on the registers named alone.
     unsafe {
-        turns!(1,
-            ["vpxord zmm0, zmm0, zmm0" "vmovaps zmm1, zmm0" "vmovaps zmm2, zmm0" "vmovaps zmm3, zmm0" "vmovaps zmm4, zmm0"
-             "vmovaps zmm5, zmm0" "vmovaps zmm6, zmm0" "vmovaps zmm7, zmm0" "vmovaps zmm8, zmm0" "vmovaps zmm9, zmm0" "vmovaps zmm10, zmm0"
-             "vmovaps zmm11, zmm0" "vmovaps zmm12, zmm0" "vmovaps zmm13, zmm0" "vmovaps zmm14, zmm0" "vmovaps zmm15, zmm0"
-             "vmovaps zmm16, zmm0" "vmovaps zmm17, zmm0" "vmovaps zmm18, zmm0" "vmovaps zmm19, zmm0" "vmovaps zmm20, zmm0"
-             "vmovaps zmm21, zmm0" "vmovaps zmm22, zmm0" "vmovaps zmm23, zmm0" "vmovaps zmm24, zmm0"],
-            ["vpdpbusd zmm0, zmm24, zmm24" "vpdpbusd zmm1, zmm24, zmm24" "vpdpbusd zmm2, zmm24, zmm24"
-             "vpdpbusd zmm3, zmm24, zmm24" "vpdpbusd zmm4, zmm24, zmm24" "vpdpbusd zmm5, zmm24, zmm24"
-             "vpdpbusd zmm6, zmm24, zmm24" "vpdpbusd zmm7, zmm24, zmm24" "vpdpbusd zmm8, zmm24, zmm24"
-             "vpdpbusd zmm9, zmm24, zmm24" "vpdpbusd zmm10, zmm24, zmm24" "vpdpbusd zmm11, zmm24, zmm24"
-             "vpdpbusd zmm12, zmm24, zmm24" "vpdpbusd zmm13, zmm24, zmm24" "vpdpbusd zmm14, zmm24, zmm24"
-             "vpdpbusd zmm15, zmm24, zmm24" "vpdpbusd zmm16, zmm24, zmm24" "vpdpbusd zmm17, zmm24, zmm24"
-             "vpdpbusd zmm18, zmm24, zmm24" "vpdpbusd zmm19, zmm24, zmm24" "vpdpbusd zmm20, zmm24, zmm24"
-             "vpdpbusd zmm21, zmm24, zmm24" "vpdpbusd zmm22, zmm24, zmm24" "vpdpbusd zmm23, zmm24, zmm24"],
-            out("zmm0") _, out("zmm1") _, out("zmm2") _, out("zmm3") _, out("zmm4") _, out("zmm5") _, out("zmm6") _, out("zmm7") _,
-            out("zmm8") _, out("zmm9") _, out("zmm10") _, out("zmm11") _, out("zmm12") _, out("zmm13") _, out("zmm14") _,
-            out("zmm15") _, out("zmm16") _, out("zmm17") _, out("zmm18") _, out("zmm19") _, out("zmm20") _, out("zmm21") _,
-            out("zmm22") _, out("zmm23") _, out("zmm24") _,
-        );
+        wide_turns!("vpdpbusd");
     }
 }
 
@@ -186,10 +187,7 @@ unsafe fn vnni() {
 unsafe fn amx_int8() {
     // SAFETY: works on the matrix unit's registers alone, which the compiler does not know.
     unsafe {
-        turns!(16,
-            ["tilezero tmm0" "tilezero tmm1" "tilezero tmm2" "tilezero tmm3" "tilezero tmm4" "tilezero tmm5" "tilezero tmm6" "tilezero tmm7"],
-            ["tdpbusd tmm0, tmm4, tmm6" "tdpbusd tmm1, tmm4, tmm7" "tdpbusd tmm2, tmm5, tmm6" "tdpbusd tmm3, tmm5, tmm7"],
-        );
+        matrix_turns!("tdpbusd");
     }
 }
 
