@@ -99,8 +99,8 @@ fn severity(exit: Exit) -> u8 {
 }
 
 fn in_process(args: &ClassifyArgs, dir: &Path, tell: &mut dyn FnMut(Line)) -> anyhow::Result<()> {
-    let device: DeviceChoice = args.device.parse()?;
-    let artefact = Artefact::load(dir, &open_store(&args.weights_dir)?, &device)?;
+    let device: DeviceChoice = args.compute.device.parse()?;
+    let artefact = Artefact::load(dir, &open_store(&args.compute.weights.weights_dir)?, &device)?;
     let files = match expand(&args.paths) {
         Ok(files) => files,
         Err(error) => {

@@ -24,8 +24,8 @@ use std::time::Instant;
 pub(super) fn run(args: &FitArgs) -> anyhow::Result<Exit> {
     let start = Instant::now();
     let params = params(args)?;
-    let device: DeviceChoice = args.device.parse()?;
-    let weights = open_store(&args.weights_dir)?;
+    let device: DeviceChoice = args.compute.device.parse()?;
+    let weights = open_store(&args.compute.weights.weights_dir)?;
     make_room(&args.output)?;
     let mut files = expand(&args.paths)?;
     if let Some((first, last)) = args.range {

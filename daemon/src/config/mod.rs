@@ -1,20 +1,25 @@
 //! The configuration: [`raw::RawConfig`] is what was written, [`Config`] what was meant. Only `Config` goes further.
 
+mod endpoints;
 mod layers;
 pub mod raw;
+mod surroundings;
 
+pub use endpoints::ENDPOINT_FILE;
 pub use layers::join;
+pub use surroundings::Surroundings;
 
 use crate::security::SecurityConfig;
-use crate::sockets::{SocketsConfig, ipc_path};
+use crate::sockets::SocketsConfig;
 use anomalyd_models::extractor::DeviceChoice;
 use anomalyd_models::image::{Crop, Limits, Preprocess};
 use anomalyd_models::online::OnlineParams;
 use anyhow::{Context, bail, ensure};
+use endpoints::resolve_sockets;
 use raw::{CropSetting, RawConfig};
 use std::fmt::{Debug, Display};
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What was meant: defaults filled in, paths made absolute, ranges checked.
@@ -85,74 +90,6 @@ pub enum LogFormat {
     /// One object a line.
     Json,
 }
-
-/// What a configuration is completed with: facts about the user and the node.
-#[derive(Debug, Clone, Default)]
-pub struct Surroundings {
-    /// `$XDG_RUNTIME_DIR`.
-    pub xdg_runtime_dir: Option<PathBuf>,
-    /// `$XDG_DATA_HOME`.
-    pub xdg_data_home: Option<PathBuf>,
-    /// `$HOME`.
-    pub home: Option<PathBuf>,
-    /// Directory against which relative paths are read.
-    pub current_dir: PathBuf,
-    /// The user's number.
-    pub user: u32,
-    /// The node's name.
-    pub host_name: String,
-    /// Whether this process is a part of the simulation's MPI job, whose other ranks may run on other nodes.
-    pub in_mpi_job: bool,
-}
-
-impl Surroundings {
-    /// Those of this process.
-    ///
-    /// # Errors
-    ///
-    /// If the current directory has been removed.
-    pub fn of_process() -> anyhow::Result<Self> {
-        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        Ok(Self {
-            xdg_runtime_dir: variable("XDG_RUNTIME_DIR"),
-            xdg_data_home: variable("XDG_DATA_HOME"),
-            home: variable("HOME"),
-            current_dir: std::env::current_dir().context("the current directory")?,
-            user: rustix::process::geteuid().as_raw(),
-            host_name: crate::instance::host_name(),
-            in_mpi_job: false,
-        })
-    }
-
-    /// `text` as an absolute path; `None` where it is empty.
-    fn path(&self, text: &str) -> Option<PathBuf> {
-        (!text.is_empty()).then(|| self.current_dir.join(text))
-    }
-
-    fn paths(&self, texts: &[String]) -> Vec<PathBuf> {
-        texts.iter().filter_map(|text| self.path(text)).collect()
-    }
-
-    /// The runtime directory where none is set.
-    pub fn runtime_dir(&self) -> PathBuf {
-        match &self.xdg_runtime_dir {
-            Some(dir) => dir.join("anomalyd"),
-            None => PathBuf::from(format!("/tmp/anomalyd-{}", self.user)),
-        }
-    }
-
-    /// The directories of weights where none are set.
-    pub fn weights_dirs(&self) -> Vec<PathBuf> {
-        let data = self.xdg_data_home.clone().or_else(|| Some(self.home.as_ref()?.join(".local/share")));
-        data.map(|data| data.join("anomalyd/weights")).into_iter().collect()
-    }
-}
-
-/// Names of the sockets and the file in the runtime directory.
-const SERVICE_SOCKET: &str = "service.sock";
-const CONTROL_SOCKET: &str = "control.sock";
-/// Name of the endpoint file in the runtime directory.
-pub const ENDPOINT_FILE: &str = "endpoint";
 
 impl Config {
     /// Completes and checks what was written.
@@ -277,117 +214,6 @@ pub fn resolve_log(raw: &raw::Log) -> anyhow::Result<LogConfig> {
     Ok(LogConfig { level: raw.level.clone(), format })
 }
 
-fn resolve_sockets(
-    raw: &raw::Sockets,
-    security: &raw::Security,
-    surroundings: &Surroundings,
-) -> anyhow::Result<SocketsConfig> {
-    let runtime_dir = surroundings.path(&raw.runtime_dir).unwrap_or_else(|| surroundings.runtime_dir());
-    let in_runtime_dir = |name: &str| {
-        let path = runtime_dir.join(name);
-        path.to_str()
-            .map(|path| format!("ipc://{path}"))
-            .context("sockets.runtime_dir is not UTF-8, which endpoints must be")
-    };
-    let is_for_job = raw.service.is_empty() && raw.control.is_empty() && surroundings.in_mpi_job;
-    let service = if is_for_job {
-        // An abstract name, since nothing would remove the files of all jobs; what lets nobody else in is the key.
-        vec![format!("ipc://@anomalyd-{}-{}", surroundings.user, std::process::id()), "tcp://*:*".to_owned()]
-    } else if raw.service.is_empty() {
-        vec![in_runtime_dir(SERVICE_SOCKET)?]
-    } else {
-        checked_endpoints(&raw.service)?
-    };
-    let control = if raw.control.is_empty() {
-        service.iter().map(|endpoint| control_beside(endpoint)).collect()
-    } else {
-        checked_endpoints(&raw.control)?
-    };
-    let socket_mode = u32::from_str_radix(&raw.socket_mode, 8)
-        .ok()
-        .filter(|mode| mode & !0o777 == 0 && mode & 0o600 == 0o600);
-    let client_keys_dir = surroundings.path(&security.client_keys_dir);
-    let security = match surroundings.path(&security.server_key_file) {
-        Some(path) => Some(SecurityConfig { server_key_file: Some(path), client_keys_dir }),
-        None if is_for_job && client_keys_dir.is_none() => {
-            Some(SecurityConfig { server_key_file: None, client_keys_dir })
-        }
-        None => {
-            ensure!(
-                client_keys_dir.is_none(),
-                "security.client_keys_dir needs security.server_key_file: make one with `anomalyd keygen`"
-            );
-            None
-        }
-    };
-    Ok(SocketsConfig {
-        security,
-        service,
-        control,
-        endpoint_file: surroundings
-            .path(&raw.endpoint_file)
-            .unwrap_or_else(|| runtime_dir.join(ENDPOINT_FILE)),
-        runtime_dir,
-        advertise_host: match raw.advertise_host.as_str() {
-            "" => surroundings.host_name.clone(),
-            host => host.to_owned(),
-        },
-        socket_mode: socket_mode.with_context(|| {
-            format!(
-                "sockets.socket_mode is \"{}\", expected an octal mode from \"0600\" to \"0777\"",
-                raw.socket_mode
-            )
-        })?,
-        max_message_bytes: in_range("sockets.max_message_bytes", raw.max_message_bytes, 65_536..=4 << 30)?,
-        send_high_water_mark: in_range(
-            "sockets.send_high_water_mark",
-            raw.send_high_water_mark,
-            1..=100_000,
-        )?,
-        handshake_timeout: milliseconds(
-            "sockets.handshake_timeout_ms",
-            raw.handshake_timeout_ms,
-            100..=300_000,
-        )?,
-        linger: milliseconds("sockets.linger_ms", raw.linger_ms, 0..=60_000)?,
-    })
-}
-
-fn checked_endpoints(endpoints: &[String]) -> anyhow::Result<Vec<String>> {
-    for endpoint in endpoints {
-        let is_sound = match endpoint.split_once("://") {
-            Some(("ipc", path)) => path.starts_with('@') || Path::new(path).is_absolute(),
-            Some(("tcp", address)) => address
-                .rsplit_once(':')
-                .is_some_and(|(host, port)| !host.is_empty() && (port == "*" || port.parse::<u16>().is_ok())),
-            _ => false,
-        };
-        ensure!(
-            is_sound,
-            "endpoint \"{endpoint}\": expected ipc:///ABSOLUTE/PATH, ipc://@NAME or tcp://ADDRESS:PORT (port * or 0: any)"
-        );
-    }
-    // ZeroMQ takes `*` for any port; everyone else writes 0.
-    let any_port = |endpoint: &String| match endpoint.strip_suffix(":0") {
-        Some(address) if endpoint.starts_with("tcp://") => format!("{address}:*"),
-        _ => endpoint.clone(),
-    };
-    Ok(endpoints.iter().map(any_port).collect())
-}
-
-/// The control endpoint that goes with a service endpoint where none is set.
-fn control_beside(service: &str) -> String {
-    if let Some((address, _)) = service.rsplit_once(':').filter(|_| service.starts_with("tcp://")) {
-        return format!("{address}:*");
-    }
-    match ipc_path(service) {
-        Some(path) if path.ends_with(SERVICE_SOCKET) => {
-            format!("ipc://{}", path.with_file_name(CONTROL_SOCKET).display())
-        }
-        _ => format!("{service}.control"),
-    }
-}
-
 fn in_range<T: PartialOrd + Display + Debug>(
     name: &str,
     value: T,
@@ -404,8 +230,9 @@ fn milliseconds(name: &str, value: u64, range: RangeInclusive<u64>) -> anyhow::R
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
-    fn surroundings() -> Surroundings {
+    pub(super) fn surroundings() -> Surroundings {
         Surroundings {
             current_dir: "/home/user".into(),
             user: 1000,
@@ -414,7 +241,7 @@ mod tests {
         }
     }
 
-    fn resolved(file: &str) -> anyhow::Result<Config> {
+    pub(super) fn resolved(file: &str) -> anyhow::Result<Config> {
         let raw = join(Some((Path::new("test.toml"), file)), std::iter::empty(), &[])?;
         Config::resolve(&raw, &surroundings())
     }
@@ -438,52 +265,6 @@ mod tests {
                 comments = 0;
             }
         }
-    }
-
-    #[test]
-    fn runtime_directory_is_the_users_own() {
-        let sockets = resolved("").unwrap().sockets;
-        assert_eq!(sockets.service, ["ipc:///tmp/anomalyd-1000/service.sock"]);
-        assert_eq!(sockets.control, ["ipc:///tmp/anomalyd-1000/control.sock"]);
-        assert_eq!(sockets.endpoint_file, Path::new("/tmp/anomalyd-1000/endpoint"));
-        let with_xdg = Surroundings { xdg_runtime_dir: Some("/run/user/1000".into()), ..surroundings() };
-        let sockets = Config::resolve(&RawConfig::default(), &with_xdg).unwrap().sockets;
-        assert_eq!(sockets.service, ["ipc:///run/user/1000/anomalyd/service.sock"]);
-    }
-
-    #[test]
-    fn control_socket_goes_beside_the_service_socket() {
-        for (service, control) in [
-            ("ipc:///x/service.sock", "ipc:///x/control.sock"),
-            ("ipc:///x/a", "ipc:///x/a.control"),
-            ("ipc://@a", "ipc://@a.control"),
-            ("tcp://127.0.0.1:5555", "tcp://127.0.0.1:*"),
-        ] {
-            assert_eq!(control_beside(service), control);
-        }
-    }
-
-    #[test]
-    fn endpoints_of_an_mpi_job_reach_other_nodes_and_are_closed_to_other_users() {
-        let within = |file: &str| {
-            let raw = join(Some((Path::new("test.toml"), file)), std::iter::empty(), &[]).unwrap();
-            Config::resolve(&raw, &Surroundings { in_mpi_job: true, ..surroundings() })
-        };
-        let config = within("").unwrap();
-        assert!(config.sockets.service[0].starts_with("ipc://@anomalyd-1000-"), "{:?}", config.sockets);
-        assert_eq!(config.sockets.service[1], "tcp://*:*");
-        assert!(config.sockets.control[0].ends_with(".control"), "{:?}", config.sockets);
-        assert_eq!(config.sockets.control[1], "tcp://*:*");
-        let fresh = SecurityConfig { server_key_file: None, client_keys_dir: None };
-        assert_eq!(config.sockets.security, Some(fresh));
-        assert_eq!(config.roots, [Path::new("/")]);
-        // What is configured is respected, and so are the rules for it.
-        let tcp = "[sockets]\nservice = [\"tcp://*:0\"]\n";
-        assert!(within(tcp).unwrap_err().to_string().contains("--roots"));
-        let config = within(&format!("{tcp}[paths]\nroots = [\"data\"]\n")).unwrap();
-        assert_eq!((config.sockets.service, config.sockets.security), (vec!["tcp://*:*".into()], None));
-        let keyed = within("[security]\nserver_key_file = \"k\"\n").unwrap_err().to_string();
-        assert!(keyed.contains("--roots"), "{keyed}");
     }
 
     #[test]
