@@ -1,6 +1,6 @@
 # The two commands of the README: `make demo` and `make test`. Each installs the system packages that it needs.
 .PHONY: help setup build clients simulation simulation-report probes demo test test-rust test-c test-fortran test-simulation \
-        test-python mpi setup-mpi test-mpi check lint bench bench-peers detection-report install clean
+        test-python mpi setup-mpi test-mpi test-aarch64 check lint bench bench-peers detection-report install clean
 
 # Debian's Python, whose python3-zmq the tests use; a Python of pyenv or conda would not see it.
 PYTHON ?= /usr/bin/python3
@@ -22,6 +22,7 @@ help:
 	@echo "make build     the daemon, the C and Fortran clients, the simulation"
 	@echo "make detection-report   false alarms, delays and painted faults on the shared runs"
 	@echo "make simulation-report   50 runs of the simulation, each with a bit flipped at random: what is caught, and how soon"
+	@echo "make test-aarch64  the tests of the models on an emulated ARM processor"
 	@echo "make mpi       $(MPI_BINARY): the daemon with the feature mpi (docs/mpi.md)"
 	@echo "make install   PREFIX=$(PREFIX): the daemon, the clients' libraries and headers"
 	@echo "make bench     benchmarks of the crates"
@@ -94,6 +95,15 @@ test-mpi: mpi
 	cmake -S tests/e2e/probe -B build/e2e -DCMAKE_BUILD_TYPE=Release -DANOMALYD_MPI=ON
 	cmake --build build/e2e -j $(JOBS)
 	ANOMALYD_MPI_BINARY=$(abspath $(MPI_BINARY)) $(PYTHON) -m unittest discover -v -s tests/e2e -t tests/e2e -p test_mpi.py
+
+# The tests of the models on ARM, emulated; AARCH64_TESTS=kernels:: are those of the extractor's kernels alone.
+AARCH64 = aarch64-unknown-linux-gnu
+test-aarch64: setup
+	@ANOMALYD_AARCH64=1 sh deploy/install-packages.sh
+	rustup target add $(AARCH64)
+	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64-static -L /usr/aarch64-linux-gnu" \
+	$(CARGO) test --release --locked --target $(AARCH64) -p anomalyd-models --lib -- $(AARCH64_TESTS)
 
 lint: setup-mpi
 	$(CARGO) fmt --all -- --check

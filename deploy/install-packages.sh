@@ -5,6 +5,8 @@ set -eu
 packages="gcc make pkg-config cmake gfortran libzmq3-dev libsodium-dev python3 python3-zmq python3-numpy"
 # With ANOMALYD_MPI=1 also what serving within an MPI job needs: an MPI, and libclang for its Rust bindings.
 [ "${ANOMALYD_MPI:-0}" = 0 ] || packages="$packages openmpi-bin libopenmpi-dev libclang-dev"
+# With ANOMALYD_AARCH64=1 also what building for ARM and running that here needs.
+[ "${ANOMALYD_AARCH64:-0}" = 0 ] || packages="$packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
 
 missing=""
 for package in $packages; do

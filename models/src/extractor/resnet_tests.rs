@@ -167,7 +167,9 @@ fn network_for_a_gpu_gives_the_kernels_features_for_each_image_of_a_batch_in_f32
         ResNet::new("test", random_weights(), &spec, Tap::Layer4, shape, &DeviceChoice::CpuF32).unwrap();
     let images: Vec<Array3<f32>> =
         (0..3u16).map(|i| random_image(shape).mapv(|level| (level + 31.0 * f32::from(i)) % 256.0)).collect();
-    for (dtype, allowed) in [(DType::F32, 0.0..1e-5), (DType::F16, 1e-5..3e-3)] {
+    // On x86 candle adds up in f32, as a GPU does; on ARM in f16.
+    let f16 = if cfg!(target_arch = "aarch64") { 2e-2 } else { 3e-3 };
+    for (dtype, allowed) in [(DType::F32, 0.0..1e-5), (DType::F16, 1e-5..f16)] {
         let candle = CandleResNet::new(&network, spec.normalisation, shape, Device::Cpu, dtype).unwrap();
         let pixels: Vec<_> = images.iter().map(|image| candle.normalised(&image.view())).collect();
         let found = candle.forward(&pixels).unwrap();

@@ -11,6 +11,7 @@ pub(super) const MAX_TILE: usize = 14;
 
 /// One tile's operands. Strides are in values.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only kernels in assembly fetch ahead"))]
 pub(super) struct Tile {
     pub(super) pixels: usize,
     /// Activations of the tile's first pixel, first filter row.
@@ -45,6 +46,10 @@ pub(super) struct Tile {
 
 /// What is done with a tile's sums.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "only kernels in assembly part the cases beforehand")
+)]
 pub(super) enum Ending {
     /// They are stored as they are.
     Bare,
@@ -56,6 +61,7 @@ pub(super) enum Ending {
     Any,
 }
 
+#[cfg(target_arch = "x86_64")]
 impl Ending {
     pub(super) fn of(tile: &Tile) -> Ending {
         match (tile.accumulate, tile.residual.is_null(), tile.relu) {
