@@ -7,6 +7,7 @@ use crate::instance::hex;
 use crate::job::{Answer, Job, Subject, Task};
 use crate::models_store::ModelsStore;
 use crate::paths::Roots;
+use crate::queue::Delayed;
 use crate::runs::Runs;
 use crate::words::{in_words, in_words_of_label};
 use crate::worker::Judge;
@@ -91,6 +92,7 @@ struct Timings {
     queue: f64,
     read: f64,
     decode: f64,
+    settle: f64,
     judge: f64,
     total: f64,
 }
@@ -172,10 +174,18 @@ impl ImageJudge {
         wants_heat_map: bool,
     ) -> Result<Answer, Fault> {
         let taken = take(subject, &self.roots, &self.limits)?;
-        let judging = Instant::now();
         self.runs.with(job, |run, evicted| {
             let is_first = run.last_step().is_none();
             let goes_back = run.last_step_of(&job.stream).is_some_and(|last| last >= job.step);
+            let settling = Instant::now();
+            // What a step back forgets need not be settled first.
+            let was_settled =
+                goes_back || !run.settle_stream(&job.stream).map_err(|error| fault_of(&error))?;
+            let settle = if was_settled { Duration::ZERO } else { settling.elapsed() };
+            if !was_settled {
+                self.runs.count_delayed(Delayed { jobs: 1, time: settle });
+            }
+            let judging = Instant::now();
             let judgement =
                 run.judge_input(&job.stream, job.step, &taken.input).map_err(|error| fault_of(&error))?;
             let is_alarm = judgement.verdict.label == Label::Anomalous;
@@ -188,7 +198,7 @@ impl ImageJudge {
             let heat_map_file = keeps
                 .filter(|_| !heat_map.is_empty())
                 .and_then(|dir| dir.keep(&job.run, &job.stream, job.step, &heat_map));
-            let timings = timings(job, begun, &taken, judging);
+            let timings = Timings { settle: settle.as_secs_f64(), ..timings(job, begun, &taken, judging) };
             let detail =
                 Detail { method: Some(self.method), heat_map_file, ..detail_of(&judgement, taken, timings) };
             let mut text = in_words(&judgement);
@@ -283,6 +293,22 @@ impl Judge for ImageJudge {
         };
         self.runs.mend(&job.run, before)
     }
+
+    fn is_settled(&self, run: &str) -> bool {
+        self.runs.is_settled(run)
+    }
+
+    fn settle(&self, run: &str) {
+        self.runs.settle(run);
+    }
+
+    fn recover_settling(&self, run: &str) -> String {
+        self.runs.mend(run, i64::MAX)
+    }
+
+    fn delayed(&self, delayed: Delayed) {
+        self.runs.count_delayed(delayed);
+    }
 }
 
 fn take(subject: &Subject, roots: &Roots, limits: &Limits) -> Result<Taken, Fault> {
@@ -328,6 +354,7 @@ fn timings(job: &Job, begun: Instant, taken: &Taken, judging: Instant) -> Timing
         queue: begun.saturating_duration_since(job.received).as_secs_f64(),
         read: taken.read.as_secs_f64(),
         decode: taken.decode.as_secs_f64(),
+        settle: 0.0,
         judge: judging.elapsed().as_secs_f64(),
         total: job.received.elapsed().as_secs_f64(),
     }

@@ -1,4 +1,5 @@
-//! The bounded queue between the service thread and the workers: in order of arrival, one job of a run at a time.
+//! The bounded queue between the service thread and the workers: in order of arrival, one job of a run at a time; and what runs have left to do
+//! once nothing else waits.
 
 use crate::job::Job;
 use std::collections::{HashSet, VecDeque};
@@ -18,10 +19,32 @@ pub struct Queue {
 struct State {
     waiting: VecDeque<Job>,
     waiting_bytes: u64,
-    /// Runs whose job a worker has; their next ones wait, so that several workers never change a run's order.
+    /// Runs that a worker has; their next jobs wait, so that several workers never change a run's order.
     runs_in_work: HashSet<Vec<u8>>,
     in_work: usize,
+    /// Runs that no worker has and that have left something to do, each once.
+    unsettled: VecDeque<String>,
+    /// Runs that a worker settles.
+    settling: usize,
     closed: bool,
+}
+
+/// What a worker is to do.
+#[derive(Debug)]
+pub enum Work {
+    /// A job; [`Queue::finished`] must follow.
+    Job(Box<Job>),
+    /// What this run has left to do; [`Queue::settled`] must follow.
+    Settle(String),
+}
+
+/// Jobs that a run made wait while it was settled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Delayed {
+    /// How many.
+    pub jobs: usize,
+    /// How long, together.
+    pub time: Duration,
 }
 
 /// Why a job was not taken.
@@ -60,6 +83,12 @@ impl Queue {
         state.waiting.is_empty() && state.in_work == 0
     }
 
+    /// The number of runs that have left something to do, those that a worker settles included.
+    pub fn n_unsettled(&self) -> usize {
+        let state = self.lock();
+        state.unsettled.len() + state.settling
+    }
+
     /// The number of jobs that workers have.
     pub fn in_work(&self) -> usize {
         self.lock().in_work
@@ -87,10 +116,9 @@ impl Queue {
         Ok(())
     }
 
-    /// Waits for the oldest job whose run no other worker has; `None` once the queue is closed.
-    ///
-    /// [`finished`](Self::finished) must follow.
-    pub fn take(&self) -> Option<Job> {
+    /// Waits for the oldest job whose run no other worker has, or, while there is none, for a run that has left something to do; `None` once the
+    /// queue is closed. The next job of such a run does that itself, if it comes first.
+    pub fn take(&self) -> Option<Work> {
         let mut state = self.lock();
         loop {
             if state.closed {
@@ -103,21 +131,47 @@ impl Queue {
                 // Without a run nothing is remembered, and there is no order to keep.
                 if !job.serial_key().is_empty() {
                     state.runs_in_work.insert(job.serial_key().to_vec());
+                    state.unsettled.retain(|run| *run != job.run);
                 }
-                return Some(job);
+                return Some(Work::Job(Box::new(job)));
+            }
+            if let Some(run) = state.unsettled.pop_front() {
+                state.runs_in_work.insert(run.as_bytes().to_vec());
+                state.settling += 1;
+                return Some(Work::Settle(run));
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    /// Tells that the job with this [`serial_key`](Job::serial_key) is done.
-    pub fn finished(&self, serial_key: &[u8]) {
+    /// Tells that a job of `run` is done, and whether the run has left something to do.
+    pub fn finished(&self, run: &str, is_settled: bool) {
         let mut state = self.lock();
         state.in_work -= 1;
-        state.runs_in_work.remove(serial_key);
+        state.runs_in_work.remove(run.as_bytes());
+        if !is_settled {
+            state.unsettled.push_back(run.to_owned());
+        }
         drop(state);
         // All: one may wait for this run, another for any.
         self.changed.notify_all();
+    }
+
+    /// Tells that what `run` had left to do is done, which a worker began at `begun`; says which jobs waited for it.
+    pub fn settled(&self, run: &str, begun: Instant) -> Delayed {
+        let now = Instant::now();
+        let mut state = self.lock();
+        state.settling -= 1;
+        state.runs_in_work.remove(run.as_bytes());
+        // Those that it could have been begun before have come since, or wait for a run that another worker has.
+        let mut delayed = Delayed::default();
+        for job in state.waiting.iter().filter(|job| !state.runs_in_work.contains(job.serial_key())) {
+            delayed.jobs += 1;
+            delayed.time += now.saturating_duration_since(begun.max(job.received));
+        }
+        drop(state);
+        self.changed.notify_all();
+        delayed
     }
 
     /// Takes out the jobs whose deadline is at or before `now`, and says how long the next one has.
@@ -148,8 +202,15 @@ mod tests {
     use super::*;
     use crate::job::tests::job;
 
+    fn take(queue: &Queue) -> Option<Job> {
+        queue.take().map(|work| match work {
+            Work::Job(job) => *job,
+            Work::Settle(run) => panic!("{run} has left nothing to do"),
+        })
+    }
+
     fn steps(queue: &Queue, n: usize) -> Vec<i64> {
-        (0..n).map(|_| queue.take().unwrap().step).collect()
+        (0..n).map(|_| take(queue).unwrap().step).collect()
     }
 
     #[test]
@@ -166,7 +227,7 @@ mod tests {
         let queue = Queue::new(10, 1);
         queue.push(job("a", 1)).unwrap();
         assert_eq!(queue.push(job("a", 2)).unwrap_err().1, Full::Bytes);
-        queue.take().unwrap();
+        take(&queue).unwrap();
         queue.push(job("a", 2)).unwrap();
     }
 
@@ -177,10 +238,10 @@ mod tests {
             queue.push(job(run, step)).unwrap();
         }
         assert_eq!(steps(&queue, 2), [1, 3], "run a is in work, so run b comes next");
-        queue.finished(b"a");
+        queue.finished("a", true);
         assert_eq!(steps(&queue, 1), [2]);
-        queue.finished(b"b");
-        queue.finished(b"a");
+        queue.finished("b", true);
+        queue.finished("a", true);
         assert_eq!(steps(&queue, 1), [4]);
     }
 
@@ -190,9 +251,9 @@ mod tests {
         queue.push(job("", 1)).unwrap();
         queue.push(job("", 2)).unwrap();
         assert_eq!(steps(&queue, 2), [1, 2]);
-        queue.finished(b"");
+        queue.finished("", true);
         assert!(!queue.is_idle());
-        queue.finished(b"");
+        queue.finished("", true);
         assert!(queue.is_idle());
     }
 
@@ -227,13 +288,13 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    while let Some(job) = queue.take() {
+                    while let Some(job) = take(&queue) {
                         let run = usize::from(job.serial_key()[0] - b'0');
                         assert_eq!(holders[run].fetch_add(1, Ordering::SeqCst), 0);
                         seen.lock().unwrap()[run].push(job.step);
                         std::thread::yield_now();
                         holders[run].fetch_sub(1, Ordering::SeqCst);
-                        queue.finished(job.serial_key());
+                        queue.finished(&job.run, true);
                         if n_left.fetch_sub(1, Ordering::SeqCst) == 1 {
                             queue.close();
                         }
@@ -247,5 +308,47 @@ mod tests {
         for (run, steps) in seen.into_inner().unwrap().iter().enumerate() {
             assert!(steps.iter().copied().eq((0..600).filter(|step| *step as usize % 3 == run)), "{steps:?}");
         }
+    }
+
+    #[test]
+    fn run_that_has_left_something_to_do_is_settled_once_no_job_can_be_begun() {
+        let queue = Queue::new(10, u64::MAX);
+        for (run, step) in [("a", 1), ("b", 2), ("b", 3)] {
+            queue.push(job(run, step)).unwrap();
+        }
+        assert_eq!(steps(&queue, 1), [1]);
+        queue.finished("a", false);
+        assert_eq!(steps(&queue, 1), [2], "the other run's image comes first");
+        assert_eq!(queue.n_unsettled(), 1);
+        assert!(matches!(queue.take(), Some(Work::Settle(run)) if run == "a"), "the other run is in work");
+        assert_eq!(queue.n_unsettled(), 1, "until it is settled");
+        queue.push(job("a", 4)).unwrap();
+        let begun = Instant::now();
+        queue.finished("b", false);
+        assert_eq!(steps(&queue, 1), [3], "the run that is settled waits");
+        assert!(!queue.is_idle());
+        let Delayed { jobs, time } = queue.settled("a", begun);
+        assert!(jobs == 1 && time <= begun.elapsed());
+        assert_eq!(steps(&queue, 1), [4]);
+        queue.finished("a", true);
+        queue.finished("b", true);
+        assert!(queue.is_idle() && queue.n_unsettled() == 0);
+    }
+
+    #[test]
+    fn image_that_comes_before_its_run_is_settled_does_that_itself() {
+        let queue = Queue::new(10, u64::MAX);
+        queue.push(job("a", 1)).unwrap();
+        assert_eq!(steps(&queue, 1), [1]);
+        queue.push(job("a", 2)).unwrap();
+        queue.finished("a", false);
+        assert_eq!(steps(&queue, 1), [2]);
+        assert_eq!(queue.n_unsettled(), 0);
+        queue.finished("a", false);
+        assert!(
+            matches!(queue.take(), Some(Work::Settle(run)) if run == "a"),
+            "and leaves something in its turn"
+        );
+        assert_eq!(queue.settled("a", Instant::now()), Delayed::default(), "nobody waited");
     }
 }

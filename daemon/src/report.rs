@@ -4,7 +4,7 @@ use crate::board::Board;
 use crate::job::Answer;
 use crate::models_store::{ModelSummary, ModelsStore};
 use crate::queue::Queue;
-use crate::runs::{RunSummary, Runs};
+use crate::runs::{RunSummary, Runs, Settling};
 use anomalyd_proto::Command;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -35,6 +35,7 @@ struct StatusDetail {
     uptime_s: f64,
     queue: QueueDetail,
     workers: WorkersDetail,
+    settling: SettlingDetail,
     last_progress_age_s: Option<f64>,
     requests: BTreeMap<u16, u64>,
     unknown_options: u64,
@@ -56,6 +57,13 @@ struct WorkersDetail {
     configured: usize,
     busy: usize,
     panics: u64,
+}
+
+#[derive(Serialize)]
+struct SettlingDetail {
+    runs: usize,
+    #[serde(flatten)]
+    so_far: Settling,
 }
 
 #[derive(Serialize)]
@@ -97,6 +105,7 @@ impl Report {
                 busy: queue.in_work(),
                 panics: board.panics.load(Ordering::Relaxed),
             },
+            settling: SettlingDetail { runs: queue.n_unsettled(), so_far: self.runs.settling() },
             last_progress_age_s: board.progress_age().map(|age| age.as_secs_f64()),
             requests: board.replies(),
             unknown_options: board.unknown_options.load(Ordering::Relaxed),

@@ -2,6 +2,7 @@
 
 use crate::fault::Fault;
 use crate::job::{Answer, Job};
+use crate::queue::Delayed;
 use crate::run_store::{Answered, RunFiles, RunStore, Stored};
 use anomalyd_models::online::{RunSettings, StreamSummary, Streams};
 use anomalyd_proto::Status;
@@ -10,6 +11,7 @@ use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// All runs.
 pub struct Runs {
@@ -18,6 +20,22 @@ pub struct Runs {
     settings: RunSettings,
     store: Option<RunStore>,
     n_not_stored: AtomicU64,
+    settling: Mutex<Settling>,
+}
+
+/// What `STATUS` tells of work that a run's next image needs and its last answer did not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Settling {
+    /// How often it was done while nobody waited for it.
+    pub done: u64,
+    /// How often it failed; it is tried again.
+    pub failed: u64,
+    /// The time that all this took, in seconds.
+    pub seconds: f64,
+    /// Requests that had to wait for it.
+    pub delayed: u64,
+    /// How long, in seconds, all together.
+    pub delayed_s: f64,
 }
 
 #[derive(Default)]
@@ -79,7 +97,14 @@ impl Runs {
             let summary = RunSummary::of(&name, manifest.summaries());
             slots.by_name.insert(name, Slot { run: Arc::default(), used: slots.clock, summary });
         }
-        Ok(Self { slots: Mutex::new(slots), max_runs, settings, store, n_not_stored: AtomicU64::new(0) })
+        Ok(Self {
+            slots: Mutex::new(slots),
+            max_runs,
+            settings,
+            store,
+            n_not_stored: AtomicU64::new(0),
+            settling: Mutex::default(),
+        })
     }
 
     /// Does the `job` by `work` on its run, which begins now if it is not known. `work` is told the run that had to be forgotten
@@ -109,9 +134,7 @@ impl Runs {
         job: &Job,
         work: impl FnOnce(&mut Streams) -> Result<Answer, Fault>,
     ) -> Result<Option<Answer>, Fault> {
-        let Some(run) = lock(&self.slots).by_name.get(&job.run).map(|slot| Arc::clone(&slot.run)) else {
-            return Ok(None);
-        };
+        let Some(run) = self.in_memory(&job.run) else { return Ok(None) };
         self.work_on(&run, job, work).map(Some)
     }
 
@@ -140,6 +163,45 @@ impl Runs {
             }
             Err(_) => format!("run {name} was forgotten: it begins anew"),
         }
+    }
+
+    /// Whether the run has left nothing to do, or is not in memory.
+    pub fn is_settled(&self, name: &str) -> bool {
+        self.in_memory(name).is_none_or(|run| lock(&run).as_ref().is_none_or(|run| run.streams.is_settled()))
+    }
+
+    /// Does what the run has left to do, if it has and is in memory. After an error, which the log tells, its next image tries again.
+    pub fn settle(&self, name: &str) {
+        let Some(run) = self.in_memory(name) else { return };
+        let begun = Instant::now();
+        let mut guard = lock(&run);
+        let Some(run) = guard.as_mut().filter(|run| !run.streams.is_settled()) else { return };
+        let result = run.streams.settle();
+        let mut settling = lock(&self.settling);
+        settling.seconds += begun.elapsed().as_secs_f64();
+        match result {
+            Ok(()) => settling.done += 1,
+            Err(error) => {
+                settling.failed += 1;
+                tracing::error!(%error, "what the run has left to do failed: its next image tries again");
+            }
+        }
+    }
+
+    /// Counts requests that waited for a run to be settled.
+    pub fn count_delayed(&self, delayed: Delayed) {
+        let mut settling = lock(&self.settling);
+        settling.delayed += delayed.jobs as u64;
+        settling.delayed_s += delayed.time.as_secs_f64();
+    }
+
+    /// What is to be told of settling.
+    pub fn settling(&self) -> Settling {
+        *lock(&self.settling)
+    }
+
+    fn in_memory(&self, name: &str) -> Option<Arc<Mutex<Option<Run>>>> {
+        lock(&self.slots).by_name.get(name).map(|slot| Arc::clone(&slot.run))
     }
 
     /// What is to be told of each run, by name.

@@ -84,6 +84,52 @@ fn killed_and_restarted_daemon_gives_the_scores_of_an_undisturbed_one_to_the_bit
 }
 
 #[test]
+fn papers_rule_gives_the_same_scores_whether_there_is_time_to_settle_or_the_daemon_is_killed_instead() {
+    let rule = "online.method = \"forest\"\nonline.forest.warm_up = 8\nonline.forest.threshold = 0.6";
+    let (directory, other) = (directory(), directory());
+    let settings = format!("{rule}\n{}", settings(directory.path()));
+    let hurried = Daemon::start(other.path(), rule);
+    let mut daemon = Daemon::start(directory.path(), &settings);
+    let (mut had_time, mut n_accepted, mut n_settled) = (false, 0, 0);
+    for (idx, act) in story().into_iter().enumerate() {
+        let (expected, found) = (tell(&hurried, act), tell(&daemon, act));
+        assert_eq!(bits(&found), bits(&expected), "{act:?}: {}", found.text);
+        n_accepted += usize::from(found.verdict != "anomalous");
+        if had_time && act.0.is_none() {
+            assert_eq!(found.detail["timings_s"]["settle"], 0.0, "{}", found.detail);
+        }
+        had_time = false;
+        match idx % 4 {
+            // Right after the answer: it may or may not have been settled.
+            0 => {
+                daemon.signal(Signal::KILL);
+                daemon.ended();
+                daemon = Daemon::start(directory.path(), &settings);
+            }
+            1 | 2 => {
+                let settling = settled(&daemon);
+                assert_eq!(settling["failed"], 0, "{settling}");
+                n_settled += settling["done"].as_u64().unwrap();
+                had_time = true;
+            }
+            _ => {}
+        }
+    }
+    assert!(n_accepted > 20 && n_settled > 0, "{n_accepted} {n_settled}");
+}
+
+/// What `STATUS` tells once nothing is left to do.
+fn settled(daemon: &Daemon) -> Value {
+    loop {
+        let settling = daemon.control("STATUS").detail["settling"].clone();
+        if settling["runs"] == 0 {
+            return settling;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
 fn one_shot_replay_gives_the_scores_of_a_daemon_that_was_killed_again_and_again() {
     let directory = directory();
     let mut daemon = start(directory.path());

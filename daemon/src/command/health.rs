@@ -15,6 +15,7 @@ struct Detail {
     state: String,
     queue: Queue,
     workers: Workers,
+    settling: Settling,
     last_progress_age_s: Option<f64>,
 }
 
@@ -30,6 +31,14 @@ struct Queue {
 struct Workers {
     busy: u64,
     panics: u64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Settling {
+    seconds: f64,
+    delayed: u64,
+    delayed_s: f64,
 }
 
 pub(super) fn run(args: &HealthArgs) -> anyhow::Result<Exit> {
@@ -77,7 +86,7 @@ fn ask_status(found: &Found, timeout: Duration) -> Result<Detail, ClientError> {
 
 /// The state and the rest of the line, performance data included.
 fn judge(detail: &Detail, answered_in: Duration, args: &HealthArgs) -> (Exit, String) {
-    let Detail { state, queue, workers, last_progress_age_s } = detail;
+    let Detail { state, queue, workers, settling, last_progress_age_s } = detail;
     let warn_at = queue.capacity * u64::from(args.warn_queue) / 100;
     let has_work = queue.length > 0 || workers.busy > 0;
     let stalled = last_progress_age_s.filter(|age| has_work && *age > args.stall_s);
@@ -92,13 +101,16 @@ fn judge(detail: &Detail, answered_in: Duration, args: &HealthArgs) -> (Exit, St
     };
     // label=value[unit];warn;crit;min;max
     let performance = format!(
-        "queue={};{warn_at};;0;{} busy={};;;0 panics={}c time={:.6}s last_progress_age={}",
+        "queue={};{warn_at};;0;{} busy={};;;0 panics={}c time={:.6}s last_progress_age={} settling={:.6}s delayed={}c delay={:.6}s",
         queue.length,
         queue.capacity,
         workers.busy,
         workers.panics,
         answered_in.as_secs_f64(),
         last_progress_age_s.map_or_else(|| "U".to_owned(), |age| format!("{age:.3}s")),
+        settling.seconds,
+        settling.delayed,
+        settling.delayed_s,
     );
     (exit, format!("{reason} | {performance}"))
 }
@@ -123,12 +135,13 @@ mod tests {
     #[test]
     fn ready_daemon_is_ok_and_tells_its_figures() {
         let (exit, line) = judged(
-            r#"{"state":"ready","queue":{"length":3,"capacity":64},"workers":{"busy":1,"panics":2},"last_progress_age_s":0.5}"#,
+            r#"{"state":"ready","queue":{"length":3,"capacity":64},"workers":{"busy":1,"panics":2},"last_progress_age_s":0.5,
+            "settling":{"runs":0,"done":9,"failed":0,"seconds":0.25,"delayed":3,"delayed_s":0.015}}"#,
         );
         assert_eq!(exit, Exit::HealthOk);
         assert_eq!(
             line,
-            "ready, 3 of 64 requests wait | queue=3;51;;0;64 busy=1;;;0 panics=2c time=0.002000s last_progress_age=0.500s"
+            "ready, 3 of 64 requests wait | queue=3;51;;0;64 busy=1;;;0 panics=2c time=0.002000s last_progress_age=0.500s settling=0.250000s delayed=3c delay=0.015000s"
         );
     }
 

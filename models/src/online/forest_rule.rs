@@ -18,7 +18,7 @@ use ndarray::Axis;
 use std::fmt;
 use std::sync::Arc;
 
-/// The features of an image, until they lie among the samples.
+/// The features of an image, until they lie among the samples and the trees have followed.
 #[derive(Debug)]
 pub(super) struct Features(Option<NumberedRow>);
 
@@ -125,15 +125,10 @@ impl Rule for ForestRule {
         let n_oldest = held.iter().take_while(|held| oldest.is_none_or(|oldest| held.id < oldest)).count();
         let after = held.iter().skip(n_oldest);
         let n_left = pool.entries().zip(after).take_while(|(entry, held)| entry.id == held.id).count();
-        let pushed = pool.entries_mut().skip(n_left).map(|entry| {
-            let row = entry.state.0.take();
-            // Gone if it was refused once; it is refused again, then.
-            let row = row.unwrap_or_else(|| NumberedRow { number: 0, row: Box::default() });
-            (Sample { id: entry.id, step: entry.step }, row)
-        });
-        let pushed = pushed.collect();
         let is_kept = self.is_kept(pool.n_held().saturating_sub(n_ignored));
-        self.forest.follow(n_oldest, n_left, pushed, n_ignored, is_kept)
+        let pushed = pool.entries_mut().skip(n_left);
+        let pushed = pushed.map(|entry| (Sample { id: entry.id, step: entry.step }, &mut entry.state.0));
+        self.forest.follow(n_oldest, n_left, pushed.collect(), n_ignored, is_kept)
     }
 
     fn settings(&self) -> serde_json::Value {

@@ -195,6 +195,28 @@ impl OnlineRun {
         })
     }
 
+    /// Whether [`settle`](Self::settle) has nothing to do.
+    pub fn is_settled(&self) -> bool {
+        match &self.method {
+            Method::OneStepAhead(sequence) => sequence.is_settled(),
+            Method::Forest(sequence) => sequence.is_settled(),
+        }
+    }
+
+    /// Does what the next judgement needs and the last one did not, as to insert an accepted image into the forest: best while the simulation
+    /// computes. [`judge`](Self::judge) does it where nobody has; no verdict depends on when it is done, nor does anything that is
+    /// stored.
+    ///
+    /// # Errors
+    ///
+    /// Those of a fit. Nothing is lost: the next judgement tries again.
+    pub fn settle(&mut self) -> Result<()> {
+        match &mut self.method {
+            Method::OneStepAhead(sequence) => sequence.settle(),
+            Method::Forest(sequence) => sequence.settle(),
+        }
+    }
+
     /// Draws where in the image judged last its score comes from; `None` where the judgement had no p-value (a run that warms
     /// up, the method `forest`), and if `image` has other dimensions than that one.
     ///

@@ -350,6 +350,63 @@ fn the_papers_rule_leaves_old_images_out_and_is_the_same_after_a_rewind_and_a_re
     assert_eq!(tell(&feed(&mut live, 1..=70, image)), tell(&all));
 }
 
+/// A run's verdicts over steps that go back, by a word and without one, with labels and restarts; it is settled after an act where
+/// `settles` says so.
+fn story_of_the_papers_rule(mut settles: impl FnMut() -> bool) -> Vec<String> {
+    let forest = ForestRuleParams { threshold: 0.6, max_images: 40, ..ForestRuleParams::default() };
+    let params = OnlineParams { method: OnlineMethod::Forest, forest, ..OnlineParams::default() };
+    let new = || run_with(OnlineParams { max_snapshots: 30, ..params.clone() });
+    let mut run = new();
+    let mut told = Vec::new();
+    let mut rng = Rng::new(4);
+    for _ in 0..150 {
+        let last = run.last_step().unwrap_or(0);
+        match rng.below(20) {
+            0 => told.push(format!("{:?}", run.rewind(last - rng.below(6) as i64).ok())),
+            1 => {
+                let truth = [Truth::Normal, Truth::Anomalous][rng.below(2)];
+                told.push(format!("{:?}", run.label(last - rng.below(2) as i64, truth).ok()));
+            }
+            2 => {
+                let manifest = run.manifest();
+                let records: std::collections::BTreeMap<u64, Vec<u8>> =
+                    (manifest.pool.iter().chain(&manifest.kept))
+                        .map(|entry| (entry.id, run.record(entry.id).unwrap()))
+                        .collect();
+                run = new();
+                let read = |id| records.get(&id).cloned().ok_or_else(|| "gone".to_owned());
+                assert_eq!(run.restore(&manifest, read).unwrap(), []);
+            }
+            act => {
+                let step = if act == 3 { last - rng.below(4) as i64 } else { last + 1 };
+                let image = if rng.below(10) == 0 { faulty(step) } else { clean(step / 2) };
+                told.push(
+                    run.judge(step, &image)
+                        .map_or_else(|error| error.to_string(), |j| format!("{:?}", bits(&j))),
+                );
+            }
+        }
+        if settles() {
+            run.settle().unwrap();
+            assert!(run.is_settled());
+        }
+    }
+    told
+}
+
+#[test]
+fn verdicts_are_the_same_whenever_a_run_is_settled_by_any_number_of_threads() {
+    let never = story_of_the_papers_rule(|| false);
+    let of = |label: &str| never.iter().filter(|told| told.starts_with(label)).count();
+    assert!(of("(Normal") > 50 && of("(Anomalous") > 3 && of("Some(Some(Labelled") > 3, "{never:#?}");
+    assert_eq!(story_of_the_papers_rule(|| true), never);
+    for n_threads in [1, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
+        let mut rng = Rng::new(n_threads as u64);
+        assert_eq!(pool.install(|| story_of_the_papers_rule(|| rng.below(2) == 0)), never);
+    }
+}
+
 #[test]
 fn run_whose_features_were_rounded_does_not_go_on_with_others() {
     use crate::extractor::{ExtractorParams, GpuPrecision, OwnExtractors, ResNet50Params, Tap};

@@ -46,7 +46,8 @@ pub(super) trait Rule {
     /// The settings that the states depend on: a state made with others must not be read.
     fn settings(&self) -> serde_json::Value;
 
-    /// Called after every change of the pool, for a rule that keeps something of its own of all states; it may move parts of a state there.
+    /// Called before a judgement if the pool has changed since, however often, for a rule that keeps something of its own of all states. It may
+    /// move parts of a state there, and must be able to begin again after an error or a panic.
     ///
     /// # Errors
     ///
@@ -181,13 +182,25 @@ pub(super) struct Sequence<R: Rule> {
     max_alarms_at_step: usize,
     /// Of the next image's state.
     next_id: u64,
+    /// Whether the rule has followed the pool.
+    is_settled: bool,
 }
 
 impl<R: Rule> Sequence<R> {
     pub(super) fn new(rule: R, max_snapshots: usize, max_alarms_at_step: usize) -> Self {
         let pool = Pool::new(max_snapshots, rule.depth());
         let (known, kept) = (Known::default(), VecDeque::new());
-        Self { rule, pool, known, kept, shape: None, last_step: None, max_alarms_at_step, next_id: 0 }
+        Self {
+            rule,
+            pool,
+            known,
+            kept,
+            shape: None,
+            last_step: None,
+            max_alarms_at_step,
+            next_id: 0,
+            is_settled: true,
+        }
     }
 
     pub(super) fn pool(&self) -> &Pool<R::State> {
@@ -210,9 +223,27 @@ impl<R: Rule> Sequence<R> {
     /// [`Error::Step`], and nothing is changed, if the simulation has gone back too far.
     pub(super) fn refuse(&mut self, step: i64) -> Result<usize> {
         let back = Back::Before(step);
-        let forgot = self.forget(self.size_after(back)?, back)?;
+        let forgot = self.forget(self.size_after(back)?, back);
         self.last_step = Some(step);
         Ok(forgot)
+    }
+
+    /// Whether nothing is left to do of what the next judgement needs and the last one did not.
+    pub(super) fn is_settled(&self) -> bool {
+        self.is_settled
+    }
+
+    /// Does that; a judgement does it too. It changes no verdict, and is begun again after an error.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Rule::follow`].
+    pub(super) fn settle(&mut self) -> Result<()> {
+        if !self.is_settled {
+            self.rule.follow(&mut self.pool)?;
+            self.is_settled = true;
+        }
+        Ok(())
     }
 
     /// What the pool holds.
@@ -244,7 +275,8 @@ impl<R: Rule> Sequence<R> {
             });
         }
         let prepared = self.rule.prepare(&pixels)?;
-        let forgot = self.forget(size, back)?;
+        let forgot = self.forget(size, back);
+        self.settle()?;
         let Opinion { mut verdict, p_value, evidence, region, places, state } =
             self.rule.judge(&self.pool, step, prepared, rate)?;
         (self.shape, self.last_step) = (Some(shape), Some(step));
@@ -274,7 +306,7 @@ impl<R: Rule> Sequence<R> {
             self.kept.truncate(MAX_KEPT - 1);
             self.kept.push_front(entry);
         } else {
-            self.accept(entry)?;
+            self.accept(entry);
         }
         let pool = self.pool_state();
         Ok(Sequel { verdict, p_value, evidence, region, places, pool, forgot, reproducible, truth })
@@ -298,7 +330,7 @@ impl<R: Rule> Sequence<R> {
     pub(super) fn go(&mut self, back: Back) -> Result<usize> {
         let size = self.size_after(back)?;
         if self.last_step.is_some_and(|last| back.forgets(last)) {
-            let forgotten = self.forget(size, back)?;
+            let forgotten = self.forget(size, back);
             self.last_step = self.pool.last_step();
             return Ok(forgotten);
         }
@@ -329,7 +361,7 @@ impl<R: Rule> Sequence<R> {
             Truth::Normal if !was_in_pool => {
                 let kept = self.kept.iter().position(|kept| kept.step == step && kept.digest == digest);
                 if let Some(entry) = kept.and_then(|idx| self.kept.remove(idx)) {
-                    self.accept(entry)?;
+                    self.accept(entry);
                     labelled.in_pool = true;
                 }
             }
@@ -416,7 +448,9 @@ impl<R: Rule> Sequence<R> {
         let first_step = first_step.filter(|_| n_dropped > 0 || !entries.is_empty());
         let (max_snapshots, depth) = (self.pool.max_snapshots(), self.rule.depth());
         let mut pool = Pool::restore(max_snapshots, depth, n_dropped, first_step, entries)?;
+        // Now, as it may fail.
         self.rule.follow(&mut pool)?;
+        self.is_settled = true;
         (self.pool, self.kept) = (pool, kept);
         self.known = Known::restore(manifest.known.iter().map(|&known| known.into()));
         self.shape = manifest.shape.map(|[channels, rows, columns]| ImageShape { channels, rows, columns });
@@ -425,22 +459,22 @@ impl<R: Rule> Sequence<R> {
         Ok(damages)
     }
 
-    fn accept(&mut self, entry: Entry<R::State>) -> Result<()> {
+    fn accept(&mut self, entry: Entry<R::State>) {
         self.pool.push(entry);
         // They were judged by a pool without this image.
         self.kept.clear();
-        self.rule.follow(&mut self.pool)
+        self.is_settled = false;
     }
 
     /// Truncates the pool to `size` images, those left by going `back`; returns how many were forgotten.
-    fn forget(&mut self, size: usize, back: Back) -> Result<usize> {
+    fn forget(&mut self, size: usize, back: Back) -> usize {
         let forgotten = self.pool.truncate(size);
         if forgotten > 0 {
             self.kept.clear();
-            self.rule.follow(&mut self.pool)?;
+            self.is_settled = false;
         }
         self.kept.retain(|kept| !back.forgets(kept.step));
-        Ok(forgotten)
+        forgotten
     }
 }
 

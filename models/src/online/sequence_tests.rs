@@ -3,9 +3,13 @@
 use super::*;
 use ndarray::Array3;
 
-/// Alarms if the first pixel is more than 10 above the newest accepted one.
-#[derive(Debug)]
-struct Jump;
+/// Alarms if the first pixel is more than 10 above the newest accepted one that it has followed.
+#[derive(Debug, Default)]
+struct Jump {
+    followed: Option<f32>,
+    /// How often it will fail to follow.
+    failures: usize,
+}
 
 impl Rule for Jump {
     type Prepared = f32;
@@ -20,7 +24,8 @@ impl Rule for Jump {
     }
 
     fn judge(&self, pool: &Pool<f32>, _: i64, value: f32, _: f64) -> Result<Opinion<f32>> {
-        let verdict = match pool.newest() {
+        assert_eq!(self.followed.as_ref(), pool.newest(), "it has followed the pool before it judges");
+        let verdict = match self.followed {
             Some(newest) => Verdict::by_threshold(f64::from(value - newest), 10.0),
             None => Verdict::unknown(),
         };
@@ -29,6 +34,15 @@ impl Rule for Jump {
 
     fn settings(&self) -> serde_json::Value {
         serde_json::Value::Null
+    }
+
+    fn follow(&mut self, pool: &mut Pool<f32>) -> Result<()> {
+        if self.failures > 0 {
+            self.failures -= 1;
+            return Err(Error::Record { reason: "on purpose".into() });
+        }
+        self.followed = pool.newest().copied();
+        Ok(())
     }
 
     fn store(&self, _: u64, state: &f32, record: &mut Record) {
@@ -44,6 +58,20 @@ impl Rule for Jump {
     }
 }
 
+#[test]
+fn a_sequence_that_could_not_be_settled_has_lost_nothing_and_tries_again() {
+    let mut sequence = sequence(&[1.0, 2.0]);
+    assert!(!sequence.is_settled());
+    sequence.rule.failures = 2;
+    assert!(sequence.settle().is_err() && !sequence.is_settled());
+    assert!(sequence.judge(2, &image(3.0), RATE).is_err());
+    assert_eq!((sequence.pool().size(), sequence.last_step()), (2, Some(1)));
+    assert_eq!(sequence.rule.followed, Some(1.0));
+    assert_eq!(label(&mut sequence, 2, 3.0), (Label::Normal, false));
+    sequence.settle().unwrap();
+    assert!(sequence.is_settled() && sequence.rule.followed == Some(3.0));
+}
+
 const RATE: f64 = 1e-3;
 
 fn image(value: f32) -> Array3<f32> {
@@ -51,7 +79,7 @@ fn image(value: f32) -> Array3<f32> {
 }
 
 fn sequence(values: &[f32]) -> Sequence<Jump> {
-    let mut sequence = Sequence::new(Jump, 8, 3);
+    let mut sequence = Sequence::new(Jump::default(), 8, 3);
     for (step, &value) in values.iter().enumerate() {
         sequence.judge(step as i64, &image(value), RATE).unwrap();
     }
@@ -228,7 +256,7 @@ fn stored(sequence: &Sequence<Jump>) -> (StreamManifest, Records) {
 }
 
 fn restored(manifest: &StreamManifest, records: &Records) -> Result<(Sequence<Jump>, Damages)> {
-    let mut sequence = Sequence::new(Jump, 8, 3);
+    let mut sequence = Sequence::new(Jump::default(), 8, 3);
     let damages =
         sequence.restore(manifest, |id| records.get(&id).cloned().ok_or_else(|| "gone".to_owned()))?;
     Ok((sequence, damages))

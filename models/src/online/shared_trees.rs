@@ -119,6 +119,7 @@ impl SharedTrees {
 
     /// Forgets the `n_oldest` rows, and of the others the newest until `n_left` are left; takes in `pushed`, and has the trees follow.
     ///
+    /// - `pushed`: rows, each taken once it lies among the others.
     /// - `n_ignored`: of the oldest rows, those that the trees leave out.
     /// - `is_kept`: whether trees are kept, and not grown for each row that is judged.
     ///
@@ -129,7 +130,7 @@ impl SharedTrees {
         &mut self,
         n_oldest: usize,
         n_left: usize,
-        pushed: Vec<(Sample, NumberedRow)>,
+        pushed: Vec<(Sample, &mut Option<NumberedRow>)>,
         n_ignored: usize,
         is_kept: bool,
     ) -> Result<()> {
@@ -145,9 +146,17 @@ impl SharedTrees {
             work.extend(next.as_ref().map(|(sample, _)| ShareWork::Push(*sample)));
             let is_last = pushed.peek().is_none();
             work.extend(is_last.then(|| follow.clone()));
-            let (row, number): (&[f32], u64) =
-                next.as_ref().map_or((&[], 0), |(_, row)| (&row.row, row.number));
+            let (row, number): (&[f32], u64) = match &next {
+                None => (&[], 0),
+                Some((_, row)) => {
+                    let row = row.as_ref().expect("a row that lies among no others is in its state");
+                    (&row.row, row.number)
+                }
+            };
             Self::work(&mut self.share, self.others.as_ref(), &work, row, number)?;
+            if let Some((_, row)) = next {
+                *row = None;
+            }
             if is_last {
                 return Ok(());
             }

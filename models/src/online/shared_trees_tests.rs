@@ -69,7 +69,9 @@ fn scores(trees: &mut SharedTrees, is_kept: bool) -> Vec<f32> {
         let pushed = if step % 5 == 4 { NumberedRow { number: 0, row: row(900 + step) } } else { measured };
         let sample = Sample { id: idx as u64, step: step as i64 };
         n_rows = n_left + 1;
-        trees.follow(0, n_left, vec![(sample, pushed)], n_rows / 10, is_kept && n_rows > 2).unwrap();
+        trees
+            .follow(0, n_left, vec![(sample, &mut Some(pushed))], n_rows / 10, is_kept && n_rows > 2)
+            .unwrap();
     }
     scores
 }
@@ -110,7 +112,7 @@ fn keeper_that_lost_its_trees_is_told_all_again() {
         let pushed = if step % 5 == 4 { NumberedRow { number: 0, row: row(900 + step) } } else { measured };
         let sample = Sample { id: step as u64, step: step as i64 };
         n_rows += 1;
-        trees.follow(0, n_rows - 1, vec![(sample, pushed)], n_rows / 10, n_rows > 2).unwrap();
+        trees.follow(0, n_rows - 1, vec![(sample, &mut Some(pushed))], n_rows / 10, n_rows > 2).unwrap();
     }
     assert_eq!(found, alone[..found.len()]);
     // Lost before a judgement: that one fails, and says so; the next does not.
@@ -128,7 +130,7 @@ fn keeper_that_lost_its_trees_is_told_all_again() {
         own.follow(
             0,
             idx,
-            vec![(sample, NumberedRow { number: 0, row: trees.row(idx) })],
+            vec![(sample, &mut Some(NumberedRow { number: 0, row: trees.row(idx) }))],
             (idx + 1) / 10,
             idx > 1,
         )

@@ -154,6 +154,32 @@ impl Streams {
         Ok(judgement)
     }
 
+    /// As [`OnlineRun::is_settled`], of all streams.
+    pub fn is_settled(&self) -> bool {
+        self.by_name.values().all(OnlineRun::is_settled)
+    }
+
+    /// As [`OnlineRun::settle`], of all streams.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`OnlineRun::settle`], the first stream's that has one; the others are settled.
+    pub fn settle(&mut self) -> Result<()> {
+        self.by_name.values_mut().map(OnlineRun::settle).fold(Ok(()), Result::and)
+    }
+
+    /// As [`OnlineRun::settle`], of what the next image of this stream needs; returns whether there was anything to do.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`OnlineRun::settle`].
+    pub fn settle_stream(&mut self, stream: &str) -> Result<bool> {
+        match self.by_name.get_mut(stream).filter(|run| !run.is_settled()) {
+            Some(run) => run.settle().map(|()| true),
+            None => Ok(false),
+        }
+    }
+
     /// As [`OnlineRun::heat_map`], of the image that the stream has judged last.
     pub fn heat_map(&self, stream: &str, image: &Decoded) -> Option<HeatMap> {
         self.by_name.get(stream)?.heat_map(image)

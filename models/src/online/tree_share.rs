@@ -145,6 +145,7 @@ impl TreeShare {
             let ShareParams { forest, seed, .. } = &self.params;
             self.forest = Some(KeptForest::follow(before, forest, trees, rows, &samples, *seed)?);
         }
+        rows.reserve();
         Ok(())
     }
 

@@ -211,6 +211,31 @@ impl<E: Stored> SamplePool<E> {
         Ok(())
     }
 
+    /// Gets the memory that the next row's lines go to, which the system has to clear, or a virtual machine to ask its host for. An append does
+    /// it too, when the row has come; what can be read is the same.
+    pub fn reserve(&mut self) {
+        /// Of the system: the least there is.
+        const PAGE: usize = 4096;
+        if self.first.is_empty() {
+            return;
+        }
+        self.make_room();
+        let (n, line, turns) = (self.n_ever(), Self::LINE, self.turns);
+        let Tile { slab, lane } = self.tiles[n / line - self.n_tiles_gone];
+        let Slab { values, n_lanes } = &mut self.slabs[slab];
+        let step = *n_lanes * line;
+        let columns_of_page = (PAGE / (step * size_of::<E::Bits>())).max(1);
+        values.par_chunks_mut(PART * step).for_each(|lines| {
+            for (piece, lines) in lines.chunks_mut(PIECE * step).enumerate() {
+                if (n + turns.of_piece(piece)) % line + 1 == line {
+                    // Until the row has come nothing of these lines is read.
+                    let firsts = lines.iter_mut().skip(lane * line).step_by(columns_of_page * step);
+                    firsts.for_each(|value| *value = E::Bits::default());
+                }
+            }
+        });
+    }
+
     /// Rows that there have been since the pool was empty; the number of the next one.
     pub(super) fn n_ever(&self) -> usize {
         self.n_gone + self.n_rows

@@ -25,6 +25,7 @@ enum Change {
     PopFront,
     Truncate(usize),
     Ignore(usize),
+    Reserve,
 }
 
 fn changes() -> impl Strategy<Value = Vec<Change>> {
@@ -33,6 +34,7 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
         2 => Just(Change::PopFront),
         1 => (0usize..60).prop_map(Change::Truncate),
         1 => (0usize..40).prop_map(Change::Ignore),
+        4 => Just(Change::Reserve),
     ];
     proptest::collection::vec(change, 0..120)
 }
@@ -66,6 +68,7 @@ fn pool_is_a_list_of_rows<E: Stored>(n_features: usize, capacity: Option<usize>,
                 pool.ignore(n_rows);
                 n_ignored = n_rows.min(list.len());
             }
+            Change::Reserve => pool.reserve(),
         }
         assert_eq!(pool.n_rows(), list.len());
     }
@@ -135,7 +138,7 @@ fn halves_are_off_by_at_most_a_part_in_256() {
 fn memory_is_that_of_the_rows_and_does_not_grow_with_what_was_forgotten() {
     let n_features = 16 * PIECE;
     let row_bytes = n_features * 4;
-    for capacity in [None, Some(100)] {
+    for (capacity, reserves) in [None, Some(100)].into_iter().flat_map(|n| [(n, false), (n, true)]) {
         let mut pool = match capacity {
             Some(n_rows) => SamplePool::<f32>::with_capacity(n_features, n_rows),
             None => SamplePool::<f32>::new(n_features),
@@ -145,6 +148,9 @@ fn memory_is_that_of_the_rows_and_does_not_grow_with_what_was_forgotten() {
             pool.push(&row(n_features, step)).expect("finite");
             if pool.n_rows() > 100 {
                 pool.pop_front();
+            }
+            if reserves {
+                pool.reserve();
             }
         }
         let more = pool.n_bytes() - 100 * row_bytes;
@@ -198,8 +204,9 @@ fn rows_that_are_alike_differ_where_they_do_whatever_was_forgotten() {
 
 #[test]
 fn wide_rows_whose_stretches_take_turns_are_a_list_of_rows() {
-    use Change::{Ignore, PopFront, Push, Truncate};
-    let pushed = |seeds: std::ops::Range<u64>| seeds.map(Push).collect::<Vec<_>>();
+    use Change::{Ignore, PopFront, Push, Reserve, Truncate};
+    let pushed =
+        |seeds: std::ops::Range<u64>| seeds.flat_map(|seed| [Push(seed), Reserve]).collect::<Vec<_>>();
     let changes = [
         pushed(0..37),
         vec![Truncate(29)],
