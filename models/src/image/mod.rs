@@ -11,6 +11,7 @@ mod field;
 mod field_scale;
 mod input;
 mod npy;
+mod plain_png;
 mod polar;
 mod preprocess;
 
