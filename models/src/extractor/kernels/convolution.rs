@@ -10,6 +10,13 @@ use super::team::Team;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
+/// Pixels that a thread must have for a tile to meet all weights in turn: with fewer, too much of the time goes by the first tile's weights,
+/// which come from memory.
+const MANY_PIXELS: usize = 512;
+
+/// Longest sum done at once for tiles of half the height or less, which want their panel of weights more often.
+const SHORT_DEPTH: usize = 512;
+
 /// A part of the sum that is finished for many tiles before the next is begun, so that its weights stay in the cache.
 #[derive(Debug, Clone, Copy)]
 struct Chunk {
@@ -84,6 +91,13 @@ impl GemmConvolution {
         ));
         let mut bias = convolution.bias.clone();
         bias.resize(n_out, 0.0);
+        let limit = match kernels.product.depth {
+            usize::MAX => usize::MAX,
+            depth if convolution.stride > 1 && 2 * output.columns <= kernels.product.tile => {
+                depth.min(SHORT_DEPTH)
+            }
+            depth => depth,
+        };
         GemmConvolution {
             input,
             output,
@@ -93,7 +107,7 @@ impl GemmConvolution {
             kernel,
             depth: kernel * kernel * input.channels,
             products: output.rows * output.columns * n_out * kernel * kernel * channels,
-            chunks: chunks(kernel, kernel * input.channels, input.row_stride(), kernels.product.depth),
+            chunks: chunks(kernel, kernel * input.channels, input.row_stride(), limit),
             weights,
             bias: Buffer::from_slice(&bias),
         }
@@ -323,7 +337,9 @@ impl Chain {
         };
         let (n_tiles, n_panels) = (rows * tiling.count(), first.n_panels(kernels));
         let chunk_bytes = first.chunk_depth() * n_panels * kernels.panel * size_of::<f32>();
-        if self.parts.len() > 1 || chunk_bytes <= kernels.cache / 2 {
+        let few_weights = chunk_bytes <= kernels.cache / 2;
+        let many_pixels = rows * columns >= MANY_PIXELS * team.n_threads();
+        if self.parts.len() > 1 || (few_weights && many_pixels) {
             // Few weights: they stay in the cache, and a tile meets them all.
             let groups = Tiling::even(n_tiles, 8, team.n_threads());
             team.run(groups.count(), &|task, _| {
@@ -337,12 +353,17 @@ impl Chain {
             });
             return;
         }
-        // Many: the inputs of a large group of tiles stay in the cache, and the weights pass by once a group. Filter columns and rows
-        // share their inputs.
+        // Many, or few pixels: the inputs of a large group of tiles stay in the cache, and the weights pass by once a group. Filter columns and
+        // rows share their inputs.
         let pixels = kernels.product.tile * first.stride * first.stride;
         let tile_bytes = pixels * first.chunk_depth().min(first.input.channels) * size_of::<f32>();
-        let groups = Tiling::new(n_tiles, (kernels.cache / 2 / tile_bytes).max(1));
-        let panel_groups = Tiling::new(n_panels, n_panels.div_ceil(4));
+        let height = (kernels.cache / 2 / tile_bytes).max(1);
+        let (groups, panel_groups) = if few_weights && n_tiles >= 4 * team.n_threads() {
+            // So each thread finds in its cache what it has computed before.
+            (Tiling::even(n_tiles, height, team.n_threads()), Tiling::new(n_panels, n_panels))
+        } else {
+            (Tiling::new(n_tiles, height), Tiling::new(n_panels, n_panels.div_ceil(4)))
+        };
         team.run(groups.count() * panel_groups.count(), &|task, _| {
             let _entered = kernels.enter();
             let (tile, tiles) = groups.tile(task / panel_groups.count());

@@ -12,7 +12,7 @@ use super::vector::Neon;
 use super::vector::{Portable, Vector};
 #[cfg(target_arch = "x86_64")]
 use super::vector::{Ymm, Zmm};
-use super::winograd::{strided, transform};
+use super::winograd::{small, strided, transform};
 #[cfg(target_arch = "x86_64")]
 use super::x86::*;
 #[cfg(target_arch = "x86_64")]
@@ -133,8 +133,8 @@ pub(super) struct Kernels {
     pub(super) stem: Product,
     /// From f32 to what the other layers take.
     pub(super) pool_row: unsafe fn(&super::max_pool::Row),
-    /// At strides 1 and 2; none where the products are so fast that the transforms do not pay.
-    pub(super) winograd: Option<[Transforms; 2]>,
+    /// By the methods' numbers; none where the products are so fast that the transforms do not pay.
+    pub(super) winograd: Option<[Transforms; 3]>,
     /// Reads a panel of activations as f32; none where they are that.
     pub(super) decode: Option<unsafe fn(*const f32, *mut f32)>,
     /// Where products are of 8 bits, what else they need.
@@ -156,7 +156,7 @@ type Pack = fn(usize, usize, usize, &dyn Fn(usize, usize) -> f32) -> Vec<f32>;
 pub(super) struct Product {
     /// Pixels in the tallest tile.
     pub(super) tile: usize,
-    /// Longest sum done at once for a tile: its panel of weights stays in the first cache.
+    /// Longest sum done at once for a tile, whose panel of weights stays in the cache; the greatest number where a sum cannot be cut.
     pub(super) depth: usize,
     pub(super) multiply: unsafe fn(&Tile),
     pub(super) pack: Pack,
@@ -239,6 +239,18 @@ macro_rules! kernels {
                 unsafe { strided::output::<$vector>(output) }
             }
 
+            $(#[$feature])?
+            unsafe fn small_input(input: &transform::Input) {
+                // SAFETY: as above.
+                unsafe { small::input::<$vector>(input) }
+            }
+
+            $(#[$feature])?
+            unsafe fn small_output(output: &transform::Output) {
+                // SAFETY: as above.
+                unsafe { small::output::<$vector>(output) }
+            }
+
             pub(super) const PRODUCT: Product = Product { tile: $tile, depth: $depth, multiply, pack, lines: $lines, step: 1 };
 
             pub(super) static KERNELS: Kernels = Kernels {
@@ -251,6 +263,7 @@ macro_rules! kernels {
                 winograd: Some([
                     Transforms { input: winograd_input, output: winograd_output },
                     Transforms { input: strided_input, output: strided_output },
+                    Transforms { input: small_input, output: small_output },
                 ]),
                 decode: None,
                 int8: None,

@@ -12,6 +12,7 @@ use super::split::{GROUP, encode};
 use super::tap::Tap;
 use super::team::Team;
 use super::winograd::Winograd;
+use super::winograd::method::Method;
 use crate::rng::Rng;
 use crate::traits::ImageShape;
 use ndarray::{Array1, Array3, Array4};
@@ -202,14 +203,16 @@ fn check_convolution(
         };
         assert!(found < tolerance, "{isa:?}: relative error {found:e}");
         if kernel == 3 && !residual && kernels.winograd.is_some() {
-            let layer = Winograd::new(&convolution, kernels, from, to, false);
-            let [each, all] = layer.scratch(kernels);
-            let scratch = Buffer::zeros(all.max(each * team.n_threads()));
-            // SAFETY: the maps were laid out in this arena above, and the scratch memory as the layer asks.
-            unsafe { layer.run(kernels, &mut team, &arena, (&scratch, each)) };
-            let found = error(&take(kernels, &arena, &to, n_out), &wanted);
-            let tolerance = if stride == 1 { TOLERANCE_WINOGRAD } else { TOLERANCE };
-            assert!(found < tolerance, "{isa:?}, Winograd: relative error {found:e}");
+            for method in Method::all(stride) {
+                let layer = Winograd::by(*method, &convolution, kernels, [from, to], false);
+                let [each, all] = layer.scratch(kernels);
+                let scratch = Buffer::zeros(all.max(each * team.n_threads()));
+                // SAFETY: the maps were laid out in this arena above, and the scratch memory as the layer asks.
+                unsafe { layer.run(kernels, &mut team, &arena, (&scratch, each)) };
+                let found = error(&take(kernels, &arena, &to, n_out), &wanted);
+                let tolerance = if stride == 1 { TOLERANCE_WINOGRAD } else { TOLERANCE };
+                assert!(found < tolerance, "{isa:?}, {method:?}: relative error {found:e}");
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
-//! 3 x 3 convolutions by Winograd's method: a quarter of the multiplications at stride 1, six tenths at stride 2.
+//! 3 x 3 convolutions by Winograd's method: a quarter of the multiplications at stride 1 (four ninths on small maps), six tenths at stride 2.
 
-mod method;
+pub(super) mod method;
+pub(super) mod small;
 pub(super) mod strided;
 pub(super) mod transform;
 
@@ -11,7 +12,7 @@ use super::isa::{Kernels, Transforms};
 use super::map::Map;
 use super::network::Convolution;
 use super::team::Team;
-use method::Method;
+use method::{Method, cost};
 use ndarray::Axis;
 use std::ops::Range;
 use transform::{Input, Output};
@@ -23,7 +24,7 @@ const SKEW: usize = 48;
 /// Bytes of transformed inputs that a block has at least.
 const LEAST_BLOCK: usize = 256 << 10;
 
-/// Bytes of weights beyond which they pass by once for all tiles.
+/// Bytes of weights from which on they pass by once for all tiles.
 const MANY_WEIGHTS: usize = 4 << 20;
 
 /// How the work is cut.
@@ -96,20 +97,13 @@ impl std::fmt::Display for Winograd {
 }
 
 impl Winograd {
-    /// True where the method takes less time than the direct way: it saves multiplications, but its weights are four times as
-    /// many and must come from memory for every image.
+    /// True where a method takes less time than the direct way.
     pub(super) fn serves(convolution: &Convolution, kernels: &Kernels, input: &Map) -> bool {
         if kernels.winograd.is_none() || convolution.kernel() != 3 {
             return false;
         }
-        let pairs = convolution.n_in() * convolution.n_out();
-        let method = Method::of(convolution);
         let output = [input.rows, input.columns].map(|length| convolution.output_length(length));
-        // A weight read from memory costs about as much as this many multiply-adds.
-        const WEIGHT: usize = 16;
-        let cost = |products: usize, weights: usize| (products + WEIGHT * weights) * pairs;
-        let planes = method.planes * method.planes;
-        cost(method.tiles(output) * method.points(), planes) < cost(output[0] * output[1] * 9, 9)
+        Method::best(convolution, output).1 < cost(output[0] * output[1] * 9, 9)
     }
 
     /// Binds `convolution` to its maps.
@@ -120,9 +114,20 @@ impl Winograd {
         output: Map,
         relu: bool,
     ) -> Winograd {
-        let method = Method::of(convolution);
+        let (method, _) = Method::best(convolution, [output.rows, output.columns]);
+        Winograd::by(method, convolution, kernels, [input, output], relu)
+    }
+
+    /// As [`new`](Self::new), by a method given.
+    pub(super) fn by(
+        method: Method,
+        convolution: &Convolution,
+        kernels: &Kernels,
+        [input, output]: [Map; 2],
+        relu: bool,
+    ) -> Winograd {
         let transforms = kernels.winograd.expect("asked for where the method serves: this is a bug");
-        let (transforms, planes) = (transforms[method.stride - 1], method.planes * method.planes);
+        let (transforms, planes) = (transforms[method.transforms()], method.planes * method.planes);
         let (n_in, n_out) = (convolution.n_in(), convolution.n_out());
         // `[planes][n_out * n_in]`
         let mut transformed = vec![Vec::new(); planes];
@@ -146,7 +151,7 @@ impl Winograd {
         let block = (kernels.cache / share).max(LEAST_BLOCK) / tile_bytes / kernels.product.tile
             * kernels.product.tile;
         let (block, few) = match method.stride {
-            1 => (block, weight_bytes <= MANY_WEIGHTS),
+            1 => (block, weight_bytes < MANY_WEIGHTS),
             // More points share fewer weights: as few tiles as pay, so that these stay.
             _ => (least, least * tile_bytes <= kernels.cache / 4 * 3),
         };
@@ -343,8 +348,9 @@ impl Winograd {
         let step = self.method.tile * self.method.stride;
         for tile in tiles {
             let (row, column) = ((first + tile) / across * step, (first + tile) % across * step);
-            let inside =
-                |at: usize, length: usize| [usize::from(at == 0), self.method.reach.min(length + 1 - at)];
+            let reach = self.method.reach;
+            let inside = |at: usize, length: usize| [usize::from(at == 0), reach.min(length + 1 - at)];
+            let (rows, columns) = (inside(row, map.rows), inside(column, map.columns));
             // SAFETY: the rows and columns given lie in the map.
             unsafe {
                 (self.transforms.input)(&Input {
@@ -352,8 +358,9 @@ impl Winograd {
                     row_stride: map.row_stride(),
                     pixel_stride: map.pixel_stride(),
                     channels: map.channels,
-                    rows: inside(row, map.rows),
-                    columns: inside(column, map.columns),
+                    whole: row > 0 && column > 0 && rows[1] == reach && columns[1] == reach,
+                    rows,
+                    columns,
                     to: planes.inputs.add(tile * map.channels),
                     point_stride: planes.input_stride,
                 });
@@ -379,23 +386,22 @@ impl Winograd {
         let plane = [self.method.plane(point), self.method.planes * self.method.planes];
         let weights = self.weights.at(self.order.position(plane, [panel, n_panels]) * kernels.panel * depth);
         let tiling = Tiling::new(planes.tiles, kernels.product.tile);
+        let steps = depth / kernels.product.step;
+        let ((ahead, ahead_stride), fetch) = match *later {
+            // The panel multiplied next; beyond the last, what lies there.
+            Later::Weights(fetch) => {
+                let bytes = depth * kernels.panel * size_of::<f32>();
+                let next = weights.wrapping_add(depth * kernels.panel);
+                (ahead(&kernels.product, next, bytes, steps * tiling.count(), (0, 1)), fetch)
+            }
+            Later::Pixels { arena, tiles, turn } => {
+                let turns = n_panels * self.method.points();
+                (self.pixels(kernels, arena, tiles, steps * tiling.count(), (turn, turns)), std::ptr::null())
+            }
+        };
+        let ahead = if ahead.is_null() { weights.cast_const() } else { ahead };
         for idx in 0..tiling.count() {
             let (first, n) = tiling.tile(idx);
-            let steps = depth / kernels.product.step;
-            let ((ahead, ahead_stride), fetch) = match *later {
-                // The panel multiplied next; beyond the last, what lies there.
-                Later::Weights(fetch) => {
-                    let next = weights.wrapping_add(depth * kernels.panel);
-                    let bytes = depth * kernels.panel * size_of::<f32>();
-                    (ahead(&kernels.product, next, bytes, steps, (idx, tiling.count())), fetch)
-                }
-                Later::Pixels { arena, tiles, turn } => {
-                    let turns = n_panels * self.method.points() * tiling.count();
-                    let turn = turn * tiling.count() + idx;
-                    (self.pixels(kernels, arena, tiles, steps, (turn, turns)), std::ptr::null())
-                }
-            };
-            let ahead = if ahead.is_null() { weights.cast_const() } else { ahead };
             // SAFETY: `n` rows from `first` on lie in the planes.
             unsafe {
                 (kernels.product.multiply)(&Tile {
@@ -406,7 +412,7 @@ impl Winograd {
                     segments: 1,
                     depth,
                     b: weights,
-                    ahead,
+                    ahead: ahead.wrapping_byte_add(idx * steps * ahead_stride),
                     ahead_stride,
                     fetch: if fetch.is_null() { fetch } else { fetch.wrapping_add(first * fetch_stride) },
                     fetch_stride,

@@ -5,7 +5,7 @@
 //! (section 4 of A. Lavin and S. Gray, Fast Algorithms for Convolutional Neural Networks, 2016). So a tile of 3 x 3 outputs takes 49 products in place of 81,
 //! and since the three products of the middle share their weights, 25 planes of weights.
 
-use super::transform::{Input, Output};
+use super::transform::{Input, Output, each_register};
 use crate::extractor::kernels::vector::Vector;
 
 /// Outputs of a tile in each direction.
@@ -47,59 +47,64 @@ pub(super) fn filter_1d([first, middle, last]: [f64; 3]) -> [f64; PLANES] {
 /// [`Vector`]'s contract; the pixels of `rows` and `columns` can be read, the points written, `channels` is a multiple of the lanes.
 #[inline(always)]
 pub(in crate::extractor::kernels) unsafe fn input<V: Vector>(tile: &Input) {
-    let whole = tile.rows == [0, REACH] && tile.columns == [0, REACH];
-    for channel in (0..tile.channels).step_by(V::LANES) {
-        let from = tile.from.wrapping_add(channel);
-        macro_rules! pixel {
-            ($row:literal, $column:literal) => {
-                if whole
-                    || ((tile.rows[0]..tile.rows[1]).contains(&$row)
-                        && (tile.columns[0]..tile.columns[1]).contains(&$column))
-                {
-                    V::load(from.wrapping_add($row * tile.row_stride + $column * tile.pixel_stride))
-                } else {
-                    V::splat(0.0)
-                }
-            };
-        }
-        // A row of points, of one row of pixels or of two.
-        macro_rules! row {
-            ($row:literal: $pixels:expr) => {
-                let p: [V; REACH] = $pixels;
-                let to = tile.to.add(channel);
-                p[0].sub(p[4]).store(to.add(const { point($row, 0) } * tile.point_stride));
-                p[2].add(p[4]).store(to.add(const { point($row, 1) } * tile.point_stride));
-                p[4].sub(p[2]).store(to.add(const { point($row, 2) } * tile.point_stride));
-                p[6].sub(p[2]).store(to.add(const { point($row, 3) } * tile.point_stride));
-                p[1].store(to.add(const { point($row, 4) } * tile.point_stride));
-                p[3].store(to.add(const { point($row, 5) } * tile.point_stride));
-                p[5].store(to.add(const { point($row, 6) } * tile.point_stride));
-            };
-            ($row:literal, $one:literal) => {
-                row!($row: [pixel!($one, 0), pixel!($one, 1), pixel!($one, 2), pixel!($one, 3), pixel!($one, 4), pixel!($one, 5), pixel!($one, 6)])
-            };
-            ($row:literal, $one:literal $with:ident $other:literal) => {
-                row!($row: [
-                    pixel!($one, 0).$with(pixel!($other, 0)),
-                    pixel!($one, 1).$with(pixel!($other, 1)),
-                    pixel!($one, 2).$with(pixel!($other, 2)),
-                    pixel!($one, 3).$with(pixel!($other, 3)),
-                    pixel!($one, 4).$with(pixel!($other, 4)),
-                    pixel!($one, 5).$with(pixel!($other, 5)),
-                    pixel!($one, 6).$with(pixel!($other, 6)),
-                ])
-            };
-        }
-        // SAFETY: pixels outside of the map are not read; the rest is the caller's promise.
-        unsafe {
-            row!(0, 0 sub 4);
-            row!(1, 2 add 4);
-            row!(2, 4 sub 2);
-            row!(3, 6 sub 2);
-            row!(4, 1);
-            row!(5, 3);
-            row!(6, 5);
-        }
+    // SAFETY: the caller's promise; of a tile that is not whole only the pixels in the map are read, and then those laid out there.
+    unsafe { each_register!(V, tile, REACH, input_register) }
+}
+
+/// Transforms one register of channels of a whole tile.
+///
+/// # Safety
+///
+/// [`Vector`]'s contract; the pixels can be read, the points written.
+#[inline(always)]
+unsafe fn input_register<V: Vector>(
+    from: *const f32,
+    row_stride: usize,
+    pixel_stride: usize,
+    to: *mut f32,
+    point_stride: usize,
+) {
+    macro_rules! pixel {
+        ($row:literal, $column:literal) => {
+            V::load(from.wrapping_add($row * row_stride + $column * pixel_stride))
+        };
+    }
+    // A row of points, of one row of pixels or of two.
+    macro_rules! row {
+        ($row:literal: $pixels:expr) => {
+            let p: [V; REACH] = $pixels;
+            p[0].sub(p[4]).store(to.add(const { point($row, 0) } * point_stride));
+            p[2].add(p[4]).store(to.add(const { point($row, 1) } * point_stride));
+            p[4].sub(p[2]).store(to.add(const { point($row, 2) } * point_stride));
+            p[6].sub(p[2]).store(to.add(const { point($row, 3) } * point_stride));
+            p[1].store(to.add(const { point($row, 4) } * point_stride));
+            p[3].store(to.add(const { point($row, 5) } * point_stride));
+            p[5].store(to.add(const { point($row, 6) } * point_stride));
+        };
+        ($row:literal, $one:literal) => {
+            row!($row: [pixel!($one, 0), pixel!($one, 1), pixel!($one, 2), pixel!($one, 3), pixel!($one, 4), pixel!($one, 5), pixel!($one, 6)])
+        };
+        ($row:literal, $one:literal $with:ident $other:literal) => {
+            row!($row: [
+                pixel!($one, 0).$with(pixel!($other, 0)),
+                pixel!($one, 1).$with(pixel!($other, 1)),
+                pixel!($one, 2).$with(pixel!($other, 2)),
+                pixel!($one, 3).$with(pixel!($other, 3)),
+                pixel!($one, 4).$with(pixel!($other, 4)),
+                pixel!($one, 5).$with(pixel!($other, 5)),
+                pixel!($one, 6).$with(pixel!($other, 6)),
+            ])
+        };
+    }
+    // SAFETY: the caller's promise.
+    unsafe {
+        row!(0, 0 sub 4);
+        row!(1, 2 add 4);
+        row!(2, 4 sub 2);
+        row!(3, 6 sub 2);
+        row!(4, 1);
+        row!(5, 3);
+        row!(6, 5);
     }
 }
 
@@ -110,6 +115,23 @@ pub(in crate::extractor::kernels) unsafe fn input<V: Vector>(tile: &Input) {
 /// [`Vector`]'s contract; the points can be read, the pixels of `rows` and `columns` written, `width` is a multiple of the lanes.
 #[inline(always)]
 pub(in crate::extractor::kernels) unsafe fn output<V: Vector>(tile: &Output) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if tile.rows == TILE && tile.columns == TILE {
+            output_tile::<V, true>(tile);
+        } else {
+            output_tile::<V, false>(tile);
+        }
+    }
+}
+
+/// As [`output`]; a `WHOLE` tile has all its rows and columns.
+///
+/// # Safety
+///
+/// As that.
+#[inline(always)]
+unsafe fn output_tile<V: Vector, const WHOLE: bool>(tile: &Output) {
     for channel in (0..tile.width).step_by(V::LANES) {
         let from = tile.from.wrapping_add(channel);
         // The three values of a row of points.
@@ -132,7 +154,7 @@ pub(in crate::extractor::kernels) unsafe fn output<V: Vector>(tile: &Output) {
             let rows: [[V; TILE]; REACH] = [row!(0), row!(1), row!(2), row!(3), row!(4), row!(5), row!(6)];
             macro_rules! column {
                 ($column:literal) => {
-                    if $column < tile.columns {
+                    if WHOLE || $column < tile.columns {
                         let (one, other) = (rows[1][$column], rows[2][$column]);
                         let sum = one.add(other);
                         let pixels = [
@@ -141,8 +163,10 @@ pub(in crate::extractor::kernels) unsafe fn output<V: Vector>(tile: &Output) {
                             sum.add(rows[3][$column]).add(rows[6][$column]),
                         ];
                         let to = tile.to.wrapping_add($column * tile.pixel_stride + channel);
-                        for (row, value) in pixels.into_iter().enumerate().take(tile.rows) {
-                            floor.max(value.add(bias)).store(to.add(row * tile.row_stride));
+                        for (row, value) in pixels.into_iter().enumerate() {
+                            if WHOLE || row < tile.rows {
+                                floor.max(value.add(bias)).store(to.add(row * tile.row_stride));
+                            }
                         }
                     }
                 };

@@ -25,6 +25,9 @@ pub(in crate::extractor::kernels) struct Input {
     pub(in crate::extractor::kernels) row_stride: usize,
     pub(in crate::extractor::kernels) pixel_stride: usize,
     pub(in crate::extractor::kernels) channels: usize,
+    /// Whether all of the tile lies in the map. Asked of `rows` and `columns` it would be asked by wide loads of what narrow stores have just
+    /// written, which wait until all stores before them have reached the cache.
+    pub(in crate::extractor::kernels) whole: bool,
     /// The tile's rows `[first, end)` that lie in the map; the others are zero.
     pub(in crate::extractor::kernels) rows: [usize; 2],
     /// The same of its columns.
@@ -98,8 +101,41 @@ pub(in crate::extractor::kernels) fn filter_1d(g: [f64; 3]) -> [f64; REACH] {
     [g[0], at(p, n_p), at(-p, n_p), at(q, n_q), at(-q, n_q), g[2]]
 }
 
-// Rows and columns below are written out by macros: as loops they stay in memory, and a closure that is not inlined loses the
-// instruction set.
+// Rows and columns below are written out: as loops they stay in memory, and a closure that is not inlined loses the instruction set.
+// So is a tile that lies in its map as a whole, as most do: with a question for each pixel there are more questions than sums.
+
+/// Calls `$transform` with the address of each register of an input tile's channels, from pixel to pixel and from row to row, and where its
+/// points go. Of a tile at the map's edge the pixels are first laid beside each other, with zeros for those that it lacks.
+macro_rules! each_register {
+    ($vector:ident, $tile:ident, $reach:ident, $transform:ident) => {
+        if $tile.whole {
+            for channel in (0..$tile.channels).step_by($vector::LANES) {
+                let from = $tile.from.wrapping_add(channel);
+                $transform::<$vector>(
+                    from,
+                    $tile.row_stride,
+                    $tile.pixel_stride,
+                    $tile.to.add(channel),
+                    $tile.point_stride,
+                );
+            }
+        } else {
+            let mut pixels = [[$vector::splat(0.0); $reach]; $reach];
+            for channel in (0..$tile.channels).step_by($vector::LANES) {
+                let from = $tile.from.wrapping_add(channel);
+                for row in $tile.rows[0]..$tile.rows[1] {
+                    for column in $tile.columns[0]..$tile.columns[1] {
+                        let at = row * $tile.row_stride + column * $tile.pixel_stride;
+                        pixels[row][column] = $vector::load(from.wrapping_add(at));
+                    }
+                }
+                let (from, to) = (pixels.as_ptr().cast(), $tile.to.add(channel));
+                $transform::<$vector>(from, $reach * $vector::LANES, $vector::LANES, to, $tile.point_stride);
+            }
+        }
+    };
+}
+pub(super) use each_register;
 
 /// Transforms an input tile: `B^T d B`.
 ///
@@ -108,56 +144,58 @@ pub(in crate::extractor::kernels) fn filter_1d(g: [f64; 3]) -> [f64; REACH] {
 /// [`Vector`]'s contract; the pixels of `rows` and `columns` can be read, the points written, `channels` is a multiple of the lanes.
 #[inline(always)]
 pub(in crate::extractor::kernels) unsafe fn input<V: Vector>(tile: &Input) {
-    let whole = tile.rows == [0, REACH] && tile.columns == [0, REACH];
-    for channel in (0..tile.channels).step_by(V::LANES) {
-        let from = tile.from.wrapping_add(channel);
-        macro_rules! pixel {
-            ($row:literal, $column:literal) => {
-                if whole
-                    || ((tile.rows[0]..tile.rows[1]).contains(&$row)
-                        && (tile.columns[0]..tile.columns[1]).contains(&$column))
-                {
-                    V::load(from.wrapping_add($row * tile.row_stride + $column * tile.pixel_stride))
-                } else {
-                    V::splat(0.0)
-                }
-            };
-        }
+    // SAFETY: the caller's promise; of a tile that is not whole only the pixels in the map are read, and then those laid out here.
+    unsafe { each_register!(V, tile, REACH, input_register) }
+}
+
+/// Transforms one register of channels of a whole tile.
+///
+/// # Safety
+///
+/// [`Vector`]'s contract; the pixels can be read, the points written.
+#[inline(always)]
+unsafe fn input_register<V: Vector>(
+    from: *const f32,
+    row_stride: usize,
+    pixel_stride: usize,
+    to: *mut f32,
+    point_stride: usize,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
         macro_rules! column {
-            ($column:literal) => {
+            ($column:literal) => {{
+                let from = from.wrapping_add($column * pixel_stride);
                 input_1d::<V>([
-                    pixel!(0, $column),
-                    pixel!(1, $column),
-                    pixel!(2, $column),
-                    pixel!(3, $column),
-                    pixel!(4, $column),
-                    pixel!(5, $column),
+                    V::load(from),
+                    V::load(from.wrapping_add(row_stride)),
+                    V::load(from.wrapping_add(2 * row_stride)),
+                    V::load(from.wrapping_add(3 * row_stride)),
+                    V::load(from.wrapping_add(4 * row_stride)),
+                    V::load(from.wrapping_add(5 * row_stride)),
                 ])
+            }};
+        }
+        let half = [column!(0), column!(1), column!(2), column!(3), column!(4), column!(5)];
+        macro_rules! row {
+            ($row:literal) => {
+                let [c0, c1, c2, c3, c4, c5] = &half;
+                let points = input_1d::<V>([c0[$row], c1[$row], c2[$row], c3[$row], c4[$row], c5[$row]]);
+                let to = to.add($row * REACH * point_stride);
+                points[0].store(to);
+                points[1].store(to.add(point_stride));
+                points[2].store(to.add(2 * point_stride));
+                points[3].store(to.add(3 * point_stride));
+                points[4].store(to.add(4 * point_stride));
+                points[5].store(to.add(5 * point_stride));
             };
         }
-        // SAFETY: pixels outside of the map are not read; the rest is the caller's promise.
-        unsafe {
-            let half = [column!(0), column!(1), column!(2), column!(3), column!(4), column!(5)];
-            macro_rules! row {
-                ($row:literal) => {
-                    let [c0, c1, c2, c3, c4, c5] = &half;
-                    let points = input_1d::<V>([c0[$row], c1[$row], c2[$row], c3[$row], c4[$row], c5[$row]]);
-                    let to = tile.to.add($row * REACH * tile.point_stride + channel);
-                    points[0].store(to);
-                    points[1].store(to.add(tile.point_stride));
-                    points[2].store(to.add(2 * tile.point_stride));
-                    points[3].store(to.add(3 * tile.point_stride));
-                    points[4].store(to.add(4 * tile.point_stride));
-                    points[5].store(to.add(5 * tile.point_stride));
-                };
-            }
-            row!(0);
-            row!(1);
-            row!(2);
-            row!(3);
-            row!(4);
-            row!(5);
-        }
+        row!(0);
+        row!(1);
+        row!(2);
+        row!(3);
+        row!(4);
+        row!(5);
     }
 }
 
@@ -168,6 +206,23 @@ pub(in crate::extractor::kernels) unsafe fn input<V: Vector>(tile: &Input) {
 /// [`Vector`]'s contract; the points can be read, the pixels of `rows` and `columns` written, `width` is a multiple of the lanes.
 #[inline(always)]
 pub(in crate::extractor::kernels) unsafe fn output<V: Vector>(tile: &Output) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if tile.rows == TILE && tile.columns == TILE {
+            output_tile::<V, true>(tile);
+        } else {
+            output_tile::<V, false>(tile);
+        }
+    }
+}
+
+/// As [`output`]; a `WHOLE` tile has all its rows and columns.
+///
+/// # Safety
+///
+/// As that.
+#[inline(always)]
+unsafe fn output_tile<V: Vector, const WHOLE: bool>(tile: &Output) {
     for channel in (0..tile.width).step_by(V::LANES) {
         let from = tile.from.wrapping_add(channel);
         macro_rules! column {
@@ -189,13 +244,15 @@ pub(in crate::extractor::kernels) unsafe fn output<V: Vector>(tile: &Output) {
             let half = [column!(0), column!(1), column!(2), column!(3), column!(4), column!(5)];
             macro_rules! row {
                 ($row:literal) => {
-                    if $row < tile.rows {
+                    if WHOLE || $row < tile.rows {
                         let [c0, c1, c2, c3, c4, c5] = &half;
                         let pixels =
                             output_1d::<V>([c0[$row], c1[$row], c2[$row], c3[$row], c4[$row], c5[$row]]);
                         let to = tile.to.wrapping_add($row * tile.row_stride + channel);
-                        for (column, value) in pixels.into_iter().enumerate().take(tile.columns) {
-                            floor.max(value.add(bias)).store(to.add(column * tile.pixel_stride));
+                        for (column, value) in pixels.into_iter().enumerate() {
+                            if WHOLE || column < tile.columns {
+                                floor.max(value.add(bias)).store(to.add(column * tile.pixel_stride));
+                            }
                         }
                     }
                 };
