@@ -1,9 +1,11 @@
 //! Growing isolation trees, several at once on one thread.
 //!
-//! What a node reads is scattered over gigabytes. So the trees take turns: one draws a column and asks for its values, and reads
-//! them when the others have had their turns. A tree depends on its own generator only, whatever trees grow beside it, and a node on
-//! the one that its parent handed down, whatever was grown elsewhere in the tree: so a tree can be grown for one row alone, along its
-//! path, and that path is the one which the whole tree would have.
+//! What a node reads is scattered over gigabytes. So the trees take turns: each draws a column; then they ask for the pages of what
+//! they drew, so that the processor translates these addresses at the same time; then for all values; and only then each reads its own.
+//!
+//! A tree depends on its own generator only, whatever trees grow beside it, and a node on the one that its parent handed down, whatever
+//! was grown elsewhere in the tree: so a tree can be grown for one row alone, along its path, and that path is the one which the whole
+//! tree would have.
 
 use super::nodes::{Node, average_path_length};
 use super::partition::{partition, range};
@@ -31,26 +33,32 @@ enum Candidates {
     Listed(Rc<[u32]>),
 }
 
-/// A node whose split is still to be drawn.
-struct Pending {
-    rng: Rng,
+/// Where a node is.
+#[derive(Clone, Copy)]
+struct Place {
     node_idx: u32,
     /// Its rows are `rows[start..end]` of its tree.
     start: u32,
     end: u32,
     depth: u32,
+}
+
+impl Place {
+    fn range(self) -> std::ops::Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+/// A node whose split is still to be drawn.
+struct Pending {
+    rng: Rng,
+    place: Place,
     candidates: Candidates,
     /// All its rows share a hub, and the candidates were listed from that.
     twins: bool,
     /// The column drawn last, and how many were drawn before it.
     column: u32,
     n_rejected: u32,
-}
-
-impl Pending {
-    fn range(&self) -> std::ops::Range<usize> {
-        self.start as usize..self.end as usize
-    }
 }
 
 /// What a node was made of, for who goes on with the tree.
@@ -84,8 +92,17 @@ struct Seedling {
     nodes: Vec<Node>,
     spans: Vec<Span>,
     rows: Vec<u32>,
-    /// Nodes to be drawn for, the next one last; for that one a column is drawn and its values are asked for.
+    /// Nodes to be drawn for, the next one last.
     pending: Vec<Pending>,
+    /// Its number among those that one grower grows.
+    number: usize,
+}
+
+impl Seedling {
+    /// The column drawn for the next node, and the node's rows.
+    fn drawn(&self) -> Option<(u32, &[u32])> {
+        self.pending.last().map(|node| (node.column, &self.rows[node.place.range()]))
+    }
 }
 
 /// What grows trees on one thread.
@@ -129,12 +146,8 @@ impl<'a, S: Samples> Grower<'a, S> {
 
     /// Grows a tree from each generator, or what is wanted of it; each depends on the samples and its generator alone.
     pub(super) fn grow(&mut self, rngs: impl Iterator<Item = Rng>) -> Vec<Result<Grown>> {
-        let seedlings = rngs.map(|mut rng| {
-            let rows = draw_rows(self.samples.n_rows(), self.sample_size, self.weights, &mut rng);
-            self.sow(rows, 0, rng)
-        });
-        let seedlings = seedlings.collect();
-        self.grow_up(seedlings)
+        let (n_rows, sample_size, weights) = (self.samples.n_rows(), self.sample_size, self.weights);
+        self.grow_up(rngs.map(|mut rng| (draw_rows(n_rows, sample_size, weights, &mut rng), 0, rng)))
     }
 
     /// Grows what comes below a node at `depth` of `rows`, which ascend, from each generator.
@@ -144,78 +157,89 @@ impl<'a, S: Samples> Grower<'a, S> {
         depth: u32,
         rngs: impl Iterator<Item = Rng>,
     ) -> Vec<Result<Grown>> {
-        let seedlings = rngs.map(|rng| self.sow(rows.to_vec(), depth, rng)).collect();
-        self.grow_up(seedlings)
+        self.grow_up(rngs.map(|rng| (rows.to_vec(), depth, rng)))
     }
 
-    fn grow_up(&mut self, seedlings: Vec<Seedling>) -> Vec<Result<Grown>> {
-        let mut seedlings: Vec<Result<Seedling>> = seedlings.into_iter().map(Ok).collect();
+    /// Grows what comes below a node of these rows, at this depth, from this generator; for each of them, in their order. Where one
+    /// tree is done the next begins.
+    fn grow_up(&mut self, mut starts: impl Iterator<Item = (Vec<u32>, u32, Rng)>) -> Vec<Result<Grown>> {
+        let mut growing: Vec<Seedling> = Vec::with_capacity(N_TOGETHER);
+        let mut grown: Vec<(usize, Result<Grown>)> = Vec::new();
         loop {
-            let mut n_growing = 0;
-            for seedling in &mut seedlings {
-                let Ok(tree) = seedling else { continue };
-                let Some(node) = tree.pending.pop() else { continue };
-                n_growing += 1;
-                match self.visit(node, tree) {
-                    Ok(()) => self.draw_column(tree),
-                    Err(error) => *seedling = Err(error),
-                }
+            while growing.len() < N_TOGETHER {
+                let Some((rows, depth, rng)) = starts.next() else { break };
+                growing.push(self.sow(rows, depth, rng, grown.len() + growing.len()));
             }
-            if n_growing == 0 {
+            if growing.is_empty() {
                 break;
             }
+            growing.iter_mut().for_each(|tree| self.draw_column(tree));
+            let drawn = || growing.iter().filter_map(Seedling::drawn);
+            drawn().for_each(|(column, rows)| self.samples.touch(column, rows));
+            drawn().for_each(|(column, rows)| self.samples.prefetch(column, rows));
+            let mut i = 0;
+            while let Some(tree) = growing.get_mut(i) {
+                let end = match tree.pending.pop() {
+                    Some(node) => self.visit(node, tree).err().map(Err),
+                    None => Some(Ok(())),
+                };
+                if let Some(end) = end {
+                    let Seedling { nodes, spans, rows, number, .. } = growing.swap_remove(i);
+                    grown.push((number, end.map(|()| Grown { nodes, spans, rows })));
+                } else {
+                    i += 1;
+                }
+            }
         }
-        let grown = |Seedling { nodes, spans, rows, .. }| Grown { nodes, spans, rows };
-        seedlings.into_iter().map(|seedling| seedling.map(grown)).collect()
+        grown.sort_unstable_by_key(|(number, _)| *number);
+        grown.into_iter().map(|(_, tree)| tree).collect()
     }
 
-    fn sow(&mut self, rows: Vec<u32>, depth: u32, rng: Rng) -> Seedling {
+    fn sow(&self, rows: Vec<u32>, depth: u32, rng: Rng, number: usize) -> Seedling {
         let end = rows.len() as u32;
-        let root = Pending {
-            rng,
-            node_idx: 0,
-            start: 0,
-            end,
-            depth,
-            candidates: self.root.clone(),
-            twins: false,
-            column: 0,
-            n_rejected: 0,
-        };
         let spans = if self.has_spans { vec![Span::new(0, end)] } else { Vec::new() };
-        let mut seedling = Seedling { nodes: vec![Node::leaf(0.0)], spans, rows, pending: Vec::new() };
-        self.plant(root, &mut seedling);
-        self.draw_column(&mut seedling);
+        let nodes = vec![Node::leaf(0.0)];
+        let mut seedling = Seedling { nodes, spans, rows, pending: Vec::new(), number };
+        let root = Place { node_idx: 0, start: 0, end, depth };
+        self.plant(rng, root, self.root.clone(), false, &mut seedling);
         seedling
     }
 
     /// Makes a node a leaf, or the next to be drawn for.
-    fn plant(&mut self, mut node: Pending, seedling: &mut Seedling) {
-        let rows = &seedling.rows[node.range()];
-        if rows.len() >= 2 && node.depth < self.max_depth {
-            if !node.twins && self.twins.share_hub(rows) {
-                node.candidates = Candidates::Listed(self.twins.varying(self.samples, rows).into());
-                node.twins = true;
-            }
-            if self.n_candidates(&node) > 0 {
-                seedling.pending.push(node);
-                return;
-            }
+    #[inline]
+    fn plant(
+        &self,
+        rng: Rng,
+        place: Place,
+        mut candidates: Candidates,
+        mut twins: bool,
+        seedling: &mut Seedling,
+    ) {
+        let rows = &seedling.rows[place.range()];
+        if rows.len() < 2 || place.depth >= self.max_depth {
+            return finish(place, seedling);
         }
-        finish(&node, seedling);
+        if !twins && self.twins.share_hub(rows) {
+            candidates = Candidates::Listed(self.twins.varying(self.samples, rows).into());
+            twins = true;
+        }
+        if self.n_candidates(&candidates) == 0 {
+            return finish(place, seedling);
+        }
+        seedling.pending.push(Pending { rng, place, candidates, twins, column: 0, n_rejected: 0 });
     }
 
-    fn n_candidates(&self, node: &Pending) -> usize {
-        match &node.candidates {
+    fn n_candidates(&self, candidates: &Candidates) -> usize {
+        match candidates {
             Candidates::All => self.samples.n_features(),
             Candidates::Listed(columns) => columns.len(),
         }
     }
 
-    /// Draws a column for the next node and asks for its values.
+    /// Draws a column for the next node.
     fn draw_column(&self, seedling: &mut Seedling) {
         let Some(node) = seedling.pending.last_mut() else { return };
-        let n_candidates = self.n_candidates(node);
+        let n_candidates = self.n_candidates(&node.candidates);
         loop {
             let drawn = node.rng.below(n_candidates);
             node.column = match &node.candidates {
@@ -228,7 +252,6 @@ impl<'a, S: Samples> Grower<'a, S> {
             }
             node.n_rejected += 1;
         }
-        self.samples.prefetch(node.column, &seedling.rows[node.range()]);
     }
 
     /// Splits a node if its column varies, uniformly in the column's range; else draws another column.
@@ -236,19 +259,23 @@ impl<'a, S: Samples> Grower<'a, S> {
     /// A uniform choice among the varying columns is made by rejection: a column is drawn among all, and drawn again if
     /// it is constant. Where that fails too often, the varying columns are listed, and the children draw from the list.
     fn visit(&mut self, mut node: Pending, seedling: &mut Seedling) -> Result<()> {
-        let rows = &seedling.rows[node.range()];
+        let rows = &seedling.rows[node.place.range()];
         self.samples.gather(node.column, rows, &mut self.values);
-        let (least, greatest) = self.range(rows, node.column)?;
+        let (least, greatest) = range(&self.values);
+        if least.is_nan() {
+            let position = self.values.iter().position(|value| !value.is_finite()).unwrap_or(0);
+            return Err(not_finite(self.samples, rows[position] as usize, node.column));
+        }
         if least < greatest {
             let split = draw_between((least, greatest), &mut node.rng);
-            if let Some(span) = seedling.spans.get_mut(node.node_idx as usize) {
+            if let Some(span) = seedling.spans.get_mut(node.place.node_idx as usize) {
                 (span.least, span.greatest) = (least, greatest);
             }
             self.split(node, split, seedling);
             return Ok(());
         }
         node.n_rejected += 1;
-        if node.n_rejected as usize >= max_rejections(self.n_candidates(&node)) {
+        if node.n_rejected as usize >= max_rejections(self.n_candidates(&node.candidates)) {
             let varying: Rc<[u32]> = match &node.candidates {
                 Candidates::All => self.samples.varying(rows).into(),
                 Candidates::Listed(columns) => {
@@ -257,8 +284,8 @@ impl<'a, S: Samples> Grower<'a, S> {
             };
             node.candidates = Candidates::Listed(varying);
             node.n_rejected = 0;
-            if self.n_candidates(&node) == 0 {
-                finish(&node, seedling);
+            if self.n_candidates(&node.candidates) == 0 {
+                finish(node.place, seedling);
                 return Ok(());
             }
         }
@@ -266,52 +293,36 @@ impl<'a, S: Samples> Grower<'a, S> {
         Ok(())
     }
 
+    #[inline]
     fn split(&mut self, node: Pending, split: f32, seedling: &mut Seedling) {
-        let middle = node.start
-            + partition(&mut seedling.rows[node.range()], &self.values, &mut self.moved, split) as u32;
+        let Pending { rng, place: Place { node_idx, start, end, depth }, candidates, twins, column, .. } =
+            node;
+        let rows = &mut seedling.rows[node.place.range()];
+        let middle = start + partition(rows, &self.values, &mut self.moved, split) as u32;
         let left = seedling.nodes.len() as u32;
-        seedling.nodes[node.node_idx as usize] = Node { column: node.column, split, left };
+        seedling.nodes[node_idx as usize] = Node { column, split, left };
         seedling.nodes.extend([Node::leaf(0.0), Node::leaf(0.0)]);
-        let goes_left = self.toward.map(|row| row[node.column as usize] <= split);
-        let [left_rng, right_rng] = node.rng.clone().branch();
-        let depth = node.depth + 1;
-        let (start, end) = (node.start, node.end);
+        let goes_left = self.toward.map(|row| row[column as usize] <= split);
+        let [left_rng, right_rng] = rng.branch();
+        let depth = depth + 1;
         if self.has_spans {
             seedling.spans.extend([Span::new(start, middle), Span::new(middle, end)]);
         }
         if goes_left != Some(true) {
-            let right = Pending {
-                rng: right_rng,
-                node_idx: left + 1,
-                start: middle,
-                end,
-                depth,
-                n_rejected: 0,
-                candidates: node.candidates.clone(),
-                ..node
-            };
-            self.plant(right, seedling);
+            let right = Place { node_idx: left + 1, start: middle, end, depth };
+            self.plant(right_rng, right, candidates.clone(), twins, seedling);
         }
         if goes_left != Some(false) {
-            let left =
-                Pending { rng: left_rng, node_idx: left, start, end: middle, depth, n_rejected: 0, ..node };
-            self.plant(left, seedling);
+            let left = Place { node_idx: left, start, end: middle, depth };
+            self.plant(left_rng, left, candidates, twins, seedling);
         }
-    }
-
-    /// The least and the greatest of the gathered values of `rows`.
-    fn range(&self, rows: &[u32], column: u32) -> Result<(f32, f32)> {
-        range(&self.values).ok_or_else(|| {
-            let position = self.values.iter().position(|value| !value.is_finite()).unwrap_or(0);
-            not_finite(self.samples, rows[position] as usize, column)
-        })
     }
 }
 
 /// Makes a node a leaf.
-fn finish(node: &Pending, seedling: &mut Seedling) {
-    let path_length = f64::from(node.depth) + average_path_length((node.end - node.start) as usize);
-    seedling.nodes[node.node_idx as usize] = Node::leaf(path_length as f32);
+fn finish(place: Place, seedling: &mut Seedling) {
+    let path_length = f64::from(place.depth) + average_path_length(place.range().len());
+    seedling.nodes[place.node_idx as usize] = Node::leaf(path_length as f32);
 }
 
 /// A number in `[least, greatest)`, so that both sides of a split hold a row.

@@ -24,6 +24,19 @@ pub(super) fn prefetch<T>(values: &[T], index: usize) {
     let _ = (values, index);
 }
 
+/// As [`prefetch`], but into the second cache: for many lines at once, which wait for places in the first one otherwise.
+#[inline(always)]
+pub(super) fn prefetch_many<T>(values: &[T], index: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(value) = values.get(index) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: as above.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(value).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (values, index);
+}
+
 /// A number without padding, whose bytes can be copied as such.
 pub(super) trait Plain: Copy + Default + Send + Sync {}
 impl Plain for f32 {}

@@ -37,6 +37,7 @@ use rayon::prelude::*;
 use samples::{Columns, Rows, Samples};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How an isolation forest is fitted.
 ///
@@ -217,15 +218,28 @@ impl IsolationForestParams {
         let max_depth = self.max_depth.unwrap_or_else(|| sample_size.next_power_of_two().ilog2());
         let twins = samples.twins()?;
         let varying = twins.few_varying(samples);
-        let trees: Vec<Vec<Result<grow::Grown>>> = groups_of(trees)
-            .into_par_iter()
-            .map_init(
-                || Grower::new(samples, &twins, varying.as_deref(), toward, sample_size, weights, max_depth),
-                |grower, trees| grower.grow(trees.map(|tree| Rng::derived(seed, tree as u64))),
-            )
-            .collect();
+        // Each thread takes the next tree when it has room for one, and trees are put in their order afterwards.
+        let next = AtomicUsize::new(trees.start);
+        let n_growers = rayon::current_num_threads().min(trees.len().div_ceil(N_TOGETHER));
+        let grow = |_| {
+            let mut taken = Vec::new();
+            let rngs = std::iter::from_fn(|| {
+                let tree = next.fetch_add(1, Ordering::Relaxed);
+                (tree < trees.end).then(|| {
+                    taken.push(tree);
+                    Rng::derived(seed, tree as u64)
+                })
+            });
+            let varying = varying.as_deref();
+            let mut grower = Grower::new(samples, &twins, varying, toward, sample_size, weights, max_depth);
+            let grown = grower.grow(rngs);
+            taken.into_iter().zip(grown).collect::<Vec<_>>()
+        };
+        let grown: Vec<Vec<_>> = (0..n_growers).into_par_iter().with_max_len(1).map(grow).collect();
+        let mut grown: Vec<_> = grown.into_iter().flatten().collect();
+        grown.sort_unstable_by_key(|(tree, _)| *tree);
         // The error of the first tree that has one, whichever thread was first.
-        let trees = trees.into_iter().flatten().map(|tree| tree.map(|tree| tree.nodes));
+        let trees = grown.into_iter().map(|(_, tree)| tree.map(|tree| tree.nodes));
         let trees = trees.collect::<Result<Vec<_>>>()?;
         Ok(IsolationForest { trees: Trees::join(&trees)?, n_features, sample_size })
     }

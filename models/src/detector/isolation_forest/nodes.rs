@@ -1,6 +1,7 @@
 //! The nodes of a forest as plain arrays, and the walk down its trees.
 
 use crate::{Error, Result};
+use std::sync::LazyLock;
 
 /// The column of a leaf.
 pub(super) const LEAF: u32 = u32::MAX;
@@ -28,6 +29,12 @@ impl Node {
 /// `2 H(n - 1) - 2 (n - 1) / n` with the harmonic number `H(i) = ln i + 0.5772...`, as in the paper and scikit-learn;
 /// 1 for two samples and 0 for fewer.
 pub fn average_path_length(n: usize) -> f64 {
+    /// Of few samples, as most leaves have: a logarithm takes as long as the rest of a leaf.
+    static FEW: LazyLock<[f64; 64]> = LazyLock::new(|| std::array::from_fn(compute_average_path_length));
+    FEW.get(n).copied().unwrap_or_else(|| compute_average_path_length(n))
+}
+
+fn compute_average_path_length(n: usize) -> f64 {
     /// Euler's constant.
     const GAMMA: f64 = 0.577_215_664_901_532_9;
     match n {

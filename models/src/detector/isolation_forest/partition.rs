@@ -7,15 +7,24 @@
 
 use crate::finite::overflow_of;
 
-/// The least and the greatest of `values`; `None` if one of them is not finite.
-pub(super) fn range(values: &[f32]) -> Option<(f32, f32)> {
+/// The least and the greatest of `values`; NaN if one of them is not finite.
+pub(super) fn range(values: &[f32]) -> (f32, f32) {
     const LANES: usize = 16;
+    if values.len() < LANES {
+        let (mut least, mut greatest, mut overflow) = (f32::INFINITY, f32::NEG_INFINITY, 0);
+        for &value in values {
+            least = if value < least { value } else { least };
+            greatest = if value > greatest { value } else { greatest };
+            overflow |= overflow_of(value);
+        }
+        return if overflow >> 31 == 0 { (least, greatest) } else { (f32::NAN, f32::NAN) };
+    }
     struct Range<'a>(&'a [f32]);
     impl pulp::WithSimd for Range<'_> {
-        type Output = Option<(f32, f32)>;
+        type Output = (f32, f32);
 
         #[inline(always)]
-        fn with_simd<S: pulp::Simd>(self, _simd: S) -> Self::Output {
+        fn with_simd<S: pulp::Simd>(self, _simd: S) -> (f32, f32) {
             let mut least = [f32::INFINITY; LANES];
             let mut greatest = [f32::NEG_INFINITY; LANES];
             let mut overflow = [0u32; LANES];
@@ -35,12 +44,16 @@ pub(super) fn range(values: &[f32]) -> Option<(f32, f32)> {
                 add(&last);
             }
             let is_finite = overflow.into_iter().fold(0, |all, bits| all | bits) >> 31 == 0;
-            is_finite.then(|| {
-                (
-                    least.into_iter().fold(f32::INFINITY, f32::min),
-                    greatest.into_iter().fold(f32::NEG_INFINITY, f32::max),
-                )
-            })
+            // By halves: lanes taken one after the other would wait for each other.
+            for half in [8, 4, 2, 1] {
+                for lane in 0..half {
+                    let (a, b) = (least[lane], least[lane + half]);
+                    least[lane] = if b < a { b } else { a };
+                    let (a, b) = (greatest[lane], greatest[lane + half]);
+                    greatest[lane] = if b > a { b } else { a };
+                }
+            }
+            if is_finite { (least[0], greatest[0]) } else { (f32::NAN, f32::NAN) }
         }
     }
     pulp::Arch::new().dispatch(Range(values))
@@ -140,17 +153,17 @@ mod tests {
     }
 
     #[test]
-    fn range_is_that_of_all_values_and_none_if_one_is_not_finite() {
+    fn range_is_that_of_all_values_and_nan_if_one_is_not_finite() {
         let mut rng = Rng::new(2);
         for n in 1..70 {
             let mut values: Vec<f32> = (0..n).map(|_| rng.normal() as f32).collect();
             let least = values.iter().copied().fold(f32::INFINITY, f32::min);
             let greatest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            assert_eq!(range(&values), Some((least, greatest)));
+            assert_eq!(range(&values), (least, greatest));
             for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                 let i = rng.below(n);
                 let good = std::mem::replace(&mut values[i], bad);
-                assert_eq!(range(&values), None);
+                assert!(range(&values).0.is_nan() && range(&values).1.is_nan());
                 values[i] = good;
             }
         }

@@ -19,6 +19,10 @@ pub(super) trait Samples: Sync {
     /// Asks for what a [`gather`](Self::gather) will read, without waiting for it.
     fn prefetch(&self, column: u32, rows: &[u32]);
 
+    /// Asks for a first and a last line of that, so that their pages' addresses are translated when the others are asked for. A processor
+    /// that waits for a translation does not look far ahead: the pages of several columns are best asked for at once.
+    fn touch(&self, _column: u32, _rows: &[u32]) {}
+
     /// The columns in which two rows differ, ascending; `None` if there are more than `limit`.
     fn differences(&self, first: u32, second: u32, limit: usize) -> Option<Vec<u32>>;
 
@@ -156,6 +160,12 @@ impl Samples for Columns<'_> {
                 last = line;
             }
         }
+    }
+
+    #[inline]
+    fn touch(&self, column: u32, rows: &[u32]) {
+        let column = self.column(column);
+        rows.first().into_iter().chain(rows.last()).for_each(|&row| prefetch(column, row as usize));
     }
 
     fn differences(&self, first: u32, second: u32, limit: usize) -> Option<Vec<u32>> {

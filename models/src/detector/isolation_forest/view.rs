@@ -1,6 +1,6 @@
 //! A pool's rows as trees read them.
 
-use super::super::memory::prefetch;
+use super::super::memory::{prefetch, prefetch_many};
 use super::super::samples::{Samples, collect_up_to};
 use super::super::twins::Twins;
 use super::{DIGESTED, PART, PIECE, SamplePool, Stored, Tile};
@@ -120,7 +120,23 @@ impl<E: Stored> Samples for View<'_, E> {
         if in_lines.len() > tiles.len() + tiles.len() / 2 {
             // They are in most of the lines, and to ask for all of them is quicker than to find out in which.
             for &Tile { slab, lane } in tiles {
-                prefetch(self.column(slab as u32, column), lane * Self::LINE);
+                prefetch_many(self.column(slab as u32, column), lane * Self::LINE);
+            }
+        } else if self.are_in_order {
+            let first = places.first().map_or(0, |place| place.1 as usize);
+            let line = |row: u32| (first + row as usize) / Self::LINE;
+            let column = self.column(0, column);
+            // As bits, without a branch: whether the next row is in the same line cannot be predicted.
+            let mut rows = in_lines;
+            while let Some(&row) = rows.first() {
+                let start = line(row);
+                let (near, rest) = rows.split_at(rows.partition_point(|&row| line(row) < start + 64));
+                let mut lines = near.iter().fold(0u64, |lines, &row| lines | 1 << (line(row) - start));
+                while lines != 0 {
+                    prefetch_many(column, (start + lines.trailing_zeros() as usize) * Self::LINE);
+                    lines &= lines - 1;
+                }
+                rows = rest;
             }
         } else {
             let mut last = (u32::MAX, u32::MAX);
@@ -138,6 +154,15 @@ impl<E: Stored> Samples for View<'_, E> {
             if let (None, slot) = self.pool.place(self.n_before + row as usize, phase) {
                 self.pool.fresh[column / PART].prefetch(column % PART, slot);
             }
+        }
+    }
+
+    #[inline]
+    fn touch(&self, column: u32, rows: &[u32]) {
+        let Split { places, in_lines, .. } = self.split(column, rows);
+        for &row in in_lines.first().into_iter().chain(in_lines.last()) {
+            let (slab, place) = places[row as usize];
+            prefetch_many(self.column(slab, column), place as usize);
         }
     }
 
