@@ -142,8 +142,9 @@ impl RunFiles {
                     let bytes = streams.record(&key).ok_or_else(|| {
                         io::Error::other(format!("the run has no state {name}; this is a bug"))
                     })?;
-                    self.write(&name, &bytes)?;
-                    let sum = sum(&bytes);
+                    // A client waits for both.
+                    let (written, sum) = rayon::join(|| self.write(&name, &bytes), || sum(&bytes));
+                    written?;
                     self.records.insert(name.clone(), sum.clone());
                     sum
                 }

@@ -8,6 +8,7 @@ use super::pool::Pool;
 use super::record::Record;
 use super::sequence::{Opinion, Rule};
 use super::shared_trees::{NumberedRow, SharedTrees};
+use super::sparse;
 use crate::error::{Error, Result};
 use crate::extractor::ExtractorSource;
 use crate::finite::first_not_finite;
@@ -142,17 +143,17 @@ impl Rule for ForestRule {
 
     fn store(&self, id: u64, state: &Features, record: &mut Record) {
         match &state.0 {
-            Some(NumberedRow { row, .. }) => record.put_flat("features", row),
+            Some(NumberedRow { row, .. }) => sparse::put(record, row),
             None => {
                 let held = self.forest.samples().binary_search_by_key(&id, |held| held.id);
                 let row_idx = held.expect("features are in their state or held; this is a bug");
-                record.put_flat("features", &self.forest.row(row_idx));
+                sparse::put(record, &self.forest.row(row_idx));
             }
         }
     }
 
     fn restore(&self, record: &Record) -> Result<Features> {
-        let row: Vec<f32> = record.get_flat("features", usize::MAX)?;
+        let row = sparse::get(record)?;
         if let Some(index) = first_not_finite(&row) {
             return Err(Error::Record { reason: format!("feature {index} is not finite") });
         }

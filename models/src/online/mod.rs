@@ -26,6 +26,7 @@ mod run;
 mod sequence;
 mod series;
 mod shared_trees;
+mod sparse;
 mod state;
 mod streams;
 mod surprise;
