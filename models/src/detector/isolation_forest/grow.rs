@@ -219,6 +219,13 @@ impl<'a, S: Samples> Grower<'a, S> {
         if rows.len() < 2 || place.depth >= self.max_depth {
             return finish(place, seedling);
         }
+        // c(2) = 1: a leaf of two rows has the path length of the two leaves that a split makes of it, so that whether these rows
+        // differ at all, in a few of a million columns, need not be known.
+        if let (&[first, second], false) = (rows, self.has_spans)
+            && self.twins.look_alike(first, second)
+        {
+            return finish(place, seedling);
+        }
         if !twins && self.twins.share_hub(rows) {
             candidates = Candidates::Listed(self.twins.varying(self.samples, rows).into());
             twins = true;

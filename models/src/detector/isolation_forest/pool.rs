@@ -154,7 +154,7 @@ impl<E: Stored> SamplePool<E> {
         let n_ignored = n_rows.min(self.n_rows);
         if n_ignored != self.n_ignored {
             self.n_ignored = n_ignored;
-            self.twins = Twins::find(&self.view()).expect("rows are finite");
+            self.twins = Twins::find(&self.view(), 2).expect("rows are finite");
         }
     }
 

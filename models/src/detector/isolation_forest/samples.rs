@@ -26,6 +26,11 @@ pub(super) trait Samples: Sync {
     /// The columns in which two rows differ, ascending; `None` if there are more than `limit`.
     fn differences(&self, first: u32, second: u32, limit: usize) -> Option<Vec<u32>>;
 
+    /// [`differences`](Self::differences) of each pair.
+    fn differences_of(&self, pairs: &[[u32; 2]], limit: usize) -> Vec<Option<Vec<u32>>> {
+        pairs.iter().map(|&[first, second]| self.differences(first, second, limit)).collect()
+    }
+
     /// The columns that are not constant over `rows`, ascending; reads every value of them.
     fn varying(&self, rows: &[u32]) -> Vec<u32>;
 
@@ -39,7 +44,8 @@ pub(super) trait Samples: Sync {
     where
         Self: Sized,
     {
-        Twins::find(self).map(Cow::Owned)
+        // Two that look alike are a leaf, whether they are twins or not.
+        Twins::find(self, 3).map(Cow::Owned)
     }
 }
 
@@ -169,20 +175,56 @@ impl Samples for Columns<'_> {
     }
 
     fn differences(&self, first: u32, second: u32, limit: usize) -> Option<Vec<u32>> {
+        self.differences_of(&[[first, second]], limit).pop().flatten()
+    }
+
+    // All in one pass over the columns.
+    fn differences_of(&self, pairs: &[[u32; 2]], limit: usize) -> Vec<Option<Vec<u32>>> {
         /// Columns asked for before they are read.
         const N_AHEAD: usize = 16;
+        /// Blocks looked at before pairs with too many differences are left out.
+        const MOST: usize = 64;
         let n_features = self.n_features();
-        collect_up_to(limit, n_features.div_ceil(BLOCK), |block| {
-            let columns = block * BLOCK..((block + 1) * BLOCK).min(n_features);
-            let differ = |&column: &usize| {
-                for row in [first, second] {
-                    prefetch(self.values, (column + N_AHEAD) * self.n_rows + row as usize);
-                }
-                let column = self.column(column as u32);
-                column[first as usize] != column[second as usize]
-            };
-            columns.filter(differ).map(|column| column as u32).collect()
-        })
+        let mut found = vec![Some(Vec::new()); pairs.len()];
+        let (mut start, mut n) = (0, 1);
+        while start < n_features && found.iter().any(Option::is_some) {
+            let end = (start + n * BLOCK).min(n_features);
+            let open: Vec<(usize, [u32; 2])> =
+                pairs.iter().copied().enumerate().filter(|(i, _)| found[*i].is_some()).collect();
+            let mut rows: Vec<u32> = open.iter().flat_map(|(_, pair)| *pair).collect();
+            rows.sort_unstable();
+            // The ends of neighbours are in all lines in which they are.
+            let neighbours = rows.chunk_by(|a, b| b / LINE as u32 == a / LINE as u32);
+            let mut asked: Vec<u32> = neighbours.flat_map(|rows| [rows[0], rows[rows.len() - 1]]).collect();
+            asked.dedup();
+            let columns: Vec<usize> = (start..end).step_by(BLOCK).collect();
+            let blocks: Vec<Vec<(usize, u32)>> = columns
+                .into_par_iter()
+                .map(|first| {
+                    let mut differing = Vec::new();
+                    for column in first..(first + BLOCK).min(end) {
+                        for &row in &asked {
+                            prefetch(self.values, (column + N_AHEAD) * self.n_rows + row as usize);
+                        }
+                        let values = self.column(column as u32);
+                        for &(i, [a, b]) in &open {
+                            if values[a as usize] != values[b as usize] {
+                                differing.push((i, column as u32));
+                            }
+                        }
+                    }
+                    differing
+                })
+                .collect();
+            for (i, column) in blocks.into_iter().flatten() {
+                found[i].as_mut().expect("only those that are open are compared").push(column);
+            }
+            for columns in &mut found {
+                columns.take_if(|columns| columns.len() > limit);
+            }
+            (start, n) = (end, (2 * n).min(MOST));
+        }
+        found
     }
 
     fn varying(&self, rows: &[u32]) -> Vec<u32> {
@@ -243,5 +285,8 @@ mod tests {
         assert_eq!(rows.differences(1, 2, 2), Some(vec![64, 199]));
         assert_eq!(rows.differences(1, 2, 1), None);
         assert_eq!(columns.differences(1, 2, 1), None);
+        let pairs = [[1, 2], [0, 1], [0, 0]];
+        assert_eq!(columns.differences_of(&pairs, 1), [None, Some(vec![3]), Some(vec![])]);
+        assert_eq!(columns.differences_of(&pairs, 2), rows.differences_of(&pairs, 2));
     }
 }

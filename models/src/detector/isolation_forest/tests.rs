@@ -56,7 +56,7 @@ fn forest_is_the_same_for_any_number_of_threads_and_any_layout() {
     let mut samples = sparse(60, 3000, 1);
     // Twins, so that their path is compared too.
     for row in 50..60 {
-        let copy = samples.row(row - 50).to_owned();
+        let copy = samples.row((row - 50) / 3).to_owned();
         samples.row_mut(row).assign(&copy);
         samples[[row, row * 7]] += 1.0;
     }
@@ -185,9 +185,23 @@ fn duplicates_are_never_separated_and_everything_else_is() {
 }
 
 #[test]
+fn two_rows_that_look_alike_are_a_leaf_with_the_path_length_that_a_split_would_give() {
+    for (n_features, nodes_per_tree) in [(999, 3), (5000, 1)] {
+        let mut samples = Array2::from_elem((2, n_features), 0.25f32);
+        samples[[1, 77]] = 0.5;
+        let deep = IsolationForestParams { max_depth: Some(9), ..params(20) };
+        let forest = deep.fit(samples.view(), 1).expect("fits");
+        assert_eq!(forest.n_nodes(), 20 * nodes_per_tree);
+        for row in samples.rows() {
+            assert_eq!(forest.mean_path_length(row.as_slice().expect("contiguous")), 1.0);
+        }
+    }
+}
+
+#[test]
 fn split_column_is_uniform_among_those_that_vary() {
     // 3 of 2000 columns vary, the rest must never be chosen; each of the 3 is chosen about as often.
-    let mut samples = Array2::from_elem((2, 2000), 1.0f32);
+    let mut samples = Array2::from_elem((3, 2000), 1.0f32);
     for (value, column) in [(1e-6, 10), (5.0, 500), (-3e8, 1999)] {
         samples[[1, column]] += value;
     }

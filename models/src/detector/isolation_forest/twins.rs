@@ -7,7 +7,7 @@
 use super::samples::Samples;
 use crate::rng::Rng;
 use crate::{Error, Result};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Columns of the sketch: rows that differ in 5 % of all columns agree in it with probability 4 %.
 const N_SKETCH: usize = 64;
@@ -57,8 +57,8 @@ impl Twins {
         }
     }
 
-    /// Finds the twins among all rows.
-    pub(super) fn find<S: Samples>(samples: &S) -> Result<Self> {
+    /// Finds the twins among all rows, but for those of which fewer than `fewest` look alike.
+    pub(super) fn find<S: Samples>(samples: &S, fewest: usize) -> Result<Self> {
         let mut twins = Self::new(samples.n_features());
         if twins.columns.is_empty() {
             return Ok(twins);
@@ -72,12 +72,43 @@ impl Twins {
                 return Err(not_finite(samples, row, column));
             }
         }
-        let mut values = [0.0; N_SKETCH];
-        for row in &rows {
-            values.iter_mut().zip(&sketched).for_each(|(value, column)| *value = column[*row as usize]);
-            twins.push(samples, &values);
+        let mut alike: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
+        for &row in &rows {
+            let sketch = sketch(sketched.iter().map(|column| column[row as usize]));
+            alike.entry(sketch).or_default().push(row);
+            let name = u64::from(row);
+            twins.rows.push_back(Row { sketch, name, hub: name, differing: Vec::new() });
         }
+        twins.n_named = rows.len() as u64;
+        twins.compare(samples, alike.into_values().filter(|rows| rows.len() >= fewest).collect());
         Ok(twins)
+    }
+
+    /// Compares rows that look alike, each of which is alone so far; what [`push`](Self::push) does one by one, with as few passes over the
+    /// samples as rows have hubs to be compared with.
+    fn compare<S: Samples>(&mut self, samples: &S, mut alike: Vec<Vec<u32>>) {
+        let limit = samples.n_features() / MAX_SHARE;
+        for _ in 0..MAX_HUBS {
+            // The first that is left of each is a hub.
+            let pairs: Vec<[u32; 2]> = alike
+                .iter()
+                .flat_map(|rows| rows.split_first())
+                .flat_map(|(&hub, others)| others.iter().map(move |&row| [hub, row]))
+                .collect();
+            if pairs.is_empty() {
+                break;
+            }
+            alike.iter_mut().filter(|rows| !rows.is_empty()).for_each(|rows| drop(rows.remove(0)));
+            for ([hub, row], differing) in pairs.iter().zip(samples.differences_of(&pairs, limit)) {
+                if let Some(differing) = differing {
+                    alike.iter_mut().for_each(|rows| rows.retain(|other| other != row));
+                    let hub = self.rows[*hub as usize].name;
+                    let row = &mut self.rows[*row as usize];
+                    (row.hub, row.differing) = (hub, differing);
+                    self.n_twins += 1;
+                }
+            }
+        }
     }
 
     /// The columns whose values [`push`](Self::push) takes.
@@ -90,11 +121,7 @@ impl Twins {
         if self.columns.is_empty() {
             return;
         }
-        let sketch = sketched.iter().fold(0u64, |hash, value| {
-            // Adding zero turns -0 into 0, which is equal to it.
-            let bits = u64::from((value + 0.0).to_bits());
-            (hash.rotate_left(23) ^ bits).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-        });
+        let sketch = sketch(sketched.iter().copied());
         let name = self.n_named;
         self.n_named += 1;
         let row = self.rows.len() as u32;
@@ -140,6 +167,12 @@ impl Twins {
         }
     }
 
+    /// Whether two rows agree in the sketched columns; never, where there are none.
+    #[inline]
+    pub(super) fn look_alike(&self, first: u32, second: u32) -> bool {
+        !self.columns.is_empty() && self.rows[first as usize].sketch == self.rows[second as usize].sketch
+    }
+
     /// Whether all of `rows` have one hub.
     #[inline]
     pub(super) fn share_hub(&self, rows: &[u32]) -> bool {
@@ -172,6 +205,14 @@ impl Twins {
         let varying = self.columns.iter().filter(|&&column| varies(samples, &rows, column));
         (varying.take(FEW_VARYING + 1).count() <= FEW_VARYING).then(|| samples.varying(&rows))
     }
+}
+
+fn sketch(values: impl Iterator<Item = f32>) -> u64 {
+    values.fold(0, |hash, value| {
+        // Adding zero turns -0 into 0, which is equal to it.
+        let bits = u64::from((value + 0.0).to_bits());
+        (hash.rotate_left(23) ^ bits).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    })
 }
 
 /// Whether `column` is not constant over `rows`.
@@ -209,7 +250,7 @@ mod tests {
         let matrix = some_twins();
         let rows: Vec<&[f32]> = matrix.iter().map(Vec::as_slice).collect();
         let samples = Rows(&rows);
-        let twins = Twins::find(&samples).expect("finite");
+        let twins = Twins::find(&samples, 2).expect("finite");
         assert!(!twins.columns.contains(&7) && !twins.columns.contains(&2000));
         assert!(twins.share_hub(&[0, 3, 4, 5]));
         assert!(!twins.share_hub(&[0, 1]) && !twins.share_hub(&[1, 2]));
@@ -227,7 +268,7 @@ mod tests {
     fn twins_stay_twins_when_their_hub_goes() {
         let matrix = some_twins();
         let rows: Vec<&[f32]> = matrix.iter().map(Vec::as_slice).collect();
-        let mut twins = Twins::find(&Rows(&rows)).expect("finite");
+        let mut twins = Twins::find(&Rows(&rows), 2).expect("finite");
         for (n_gone, sharing) in [(1, [2u32, 3, 4]), (2, [1, 2, 3]), (3, [0, 1, 2])] {
             twins.pop_front(&Rows(&rows[n_gone - 1..]));
             let samples = Rows(&rows[n_gone..]);
@@ -251,6 +292,6 @@ mod tests {
         }
         let rows: Vec<&[f32]> = matrix.iter().map(Vec::as_slice).collect();
         let samples = Rows(&rows);
-        assert_eq!(Twins::find(&samples).expect("finite").few_varying(&samples), Some(vec![100, 4095]));
+        assert_eq!(Twins::find(&samples, 2).expect("finite").few_varying(&samples), Some(vec![100, 4095]));
     }
 }
