@@ -66,6 +66,8 @@ pub(super) struct Winograd {
 enum Later<'a> {
     /// The weights of the next, and, at the beginning of each tile's, something else.
     Weights(*const f32),
+    /// The weights of the next, and one of so many parts of the inputs of a point that the thread will come to, if there is such a point.
+    Plane { point: usize, part: usize, parts: usize },
     /// The outputs of a block and the inputs of the next, of which the first and the number of the tiles are given, by the product's number.
     Pixels { arena: &'a Buffer, tiles: [(usize, usize); 2], turn: usize },
 }
@@ -315,23 +317,28 @@ impl Winograd {
                     unsafe { self.transform_input(arena, planes, 0, first..first + n) }
                 });
                 // A task has many panels, since each fetches the weights of the next.
-                let panels = Tiling::new(n_panels, n_panels.div_ceil(team.n_threads().div_ceil(4)));
+                let n_threads = team.n_threads();
+                let panels = Tiling::new(n_panels, n_panels.div_ceil(n_threads.div_ceil(4)));
                 team.run(points * panels.count(), &|task, _| {
                     let (point, (first, n)) = (task / panels.count(), panels.tile(task % panels.count()));
+                    // The others take those in between.
+                    let next = point + n_threads.div_ceil(panels.count());
                     for panel in first..first + n {
                         let channel = panel * kernels.panel;
                         // SAFETY: tasks write different planes or panels.
                         unsafe {
-                            let ahead = Later::Weights(std::ptr::null());
-                            self.multiply(kernels, planes, (point, panel), channel, &ahead);
+                            let later = Later::Plane { point: next, part: panel - first, parts: n };
+                            self.multiply(kernels, planes, (point, panel), channel, &later);
                         }
                     }
                 });
                 team.run(some.count(), &|task, _| {
                     let (first, n) = some.tile(task);
-                    for panel in 0..n_panels {
-                        // SAFETY: tasks write different tiles.
-                        unsafe { self.transform_output(kernels, arena, planes, 0, first..first + n, panel) }
+                    for tile in first..first + n {
+                        for panel in 0..n_panels {
+                            // SAFETY: tasks write different tiles.
+                            unsafe { self.transform_output(kernels, arena, planes, 0, tile..tile + 1, panel) }
+                        }
                     }
                 });
             }
@@ -381,27 +388,46 @@ impl Winograd {
         channel: usize,
         later: &Later<'_>,
     ) {
-        let (depth, fetch_stride) = (self.input.channels, self.method.tile * self.output.pixel_stride());
+        let depth = self.input.channels;
         let n_panels = self.output.channels / kernels.panel;
         let plane = [self.method.plane(point), self.method.planes * self.method.planes];
         let weights = self.weights.at(self.order.position(plane, [panel, n_panels]) * kernels.panel * depth);
         let tiling = Tiling::new(planes.tiles, kernels.product.tile);
-        let steps = depth / kernels.product.step;
-        let ((ahead, ahead_stride), fetch) = match *later {
-            // The panel multiplied next; beyond the last, what lies there.
-            Later::Weights(fetch) => {
-                let bytes = depth * kernels.panel * size_of::<f32>();
-                let next = weights.wrapping_add(depth * kernels.panel);
-                (ahead(&kernels.product, next, bytes, steps * tiling.count(), (0, 1)), fetch)
+        let (steps, count) = (depth / kernels.product.step, tiling.count());
+        // The panel multiplied next; beyond the last, what lies there.
+        let next = weights.wrapping_add(depth * kernels.panel);
+        let bytes = depth * kernels.panel * size_of::<f32>();
+        let soon = |from, bytes, tiles: usize| ahead(&kernels.product, from, bytes, steps * tiles, (0, 1));
+        let products = planes.products.wrapping_add(point * planes.product_stride + channel);
+        // What all tiles fetch, those from one on, and at their beginning.
+        let (first_part, (turn, second_part), (fetch, fetch_stride)) = match *later {
+            Later::Weights(fetch) => (
+                soon(next, bytes, count),
+                (count, NOTHING),
+                (fetch, self.method.tile * self.output.pixel_stride()),
+            ),
+            Later::Plane { point, part, parts } => {
+                let part_bytes = planes.tiles * depth * size_of::<f32>() / parts;
+                let inputs = planes.inputs.wrapping_add(point * planes.input_stride);
+                let inputs = inputs.wrapping_byte_add(part * part_bytes);
+                let turn = (count * bytes).div_ceil(bytes + part_bytes);
+                if point < self.method.points() && turn < count {
+                    (soon(next, bytes, turn), (turn, soon(inputs, part_bytes, count - turn)), NOTHING)
+                } else {
+                    (soon(next, bytes, count), (count, NOTHING), NOTHING)
+                }
             }
             Later::Pixels { arena, tiles, turn } => {
                 let turns = n_panels * self.method.points();
-                (self.pixels(kernels, arena, tiles, steps * tiling.count(), (turn, turns)), std::ptr::null())
+                let pixels = self.pixels(kernels, arena, tiles, steps * count, (turn, turns));
+                (pixels, (count, NOTHING), NOTHING)
             }
         };
-        let ahead = if ahead.is_null() { weights.cast_const() } else { ahead };
-        for idx in 0..tiling.count() {
+        for idx in 0..count {
             let (first, n) = tiling.tile(idx);
+            let ((ahead, ahead_stride), idx) =
+                if idx < turn { (first_part, idx) } else { (second_part, idx - turn) };
+            let ahead = if ahead.is_null() { weights.cast_const() } else { ahead };
             // SAFETY: `n` rows from `first` on lie in the planes.
             unsafe {
                 (kernels.product.multiply)(&Tile {
@@ -416,7 +442,7 @@ impl Winograd {
                     ahead_stride,
                     fetch: if fetch.is_null() { fetch } else { fetch.wrapping_add(first * fetch_stride) },
                     fetch_stride,
-                    c: planes.products.add(point * planes.product_stride + first * planes.width + channel),
+                    c: products.add(first * planes.width),
                     c_stride: planes.width,
                     accumulate: false,
                     bias: std::ptr::null(),
