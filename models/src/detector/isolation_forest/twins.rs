@@ -98,7 +98,9 @@ impl Twins {
             if pairs.is_empty() {
                 break;
             }
-            alike.iter_mut().filter(|rows| !rows.is_empty()).for_each(|rows| drop(rows.remove(0)));
+            for rows in alike.iter_mut().filter(|rows| !rows.is_empty()) {
+                rows.remove(0);
+            }
             for ([hub, row], differing) in pairs.iter().zip(samples.differences_of(&pairs, limit)) {
                 if let Some(differing) = differing {
                     alike.iter_mut().for_each(|rows| rows.retain(|other| other != row));
