@@ -3,7 +3,6 @@
 use super::completeness::{self, Extent};
 use super::error::{ImageError, ImageErrorKind};
 use super::npy::is_npy;
-use super::plain_png;
 use ::image::{ColorType, ImageDecoder, ImageFormat, ImageReader};
 use ndarray::Array3;
 use std::io::{Cursor, ErrorKind};
@@ -232,20 +231,8 @@ fn decode_as(format: Format, bytes: &[u8], limits: &Limits) -> Result<Decoded, I
     decoder_limits.max_image_height = u32::try_from(limits.max_rows).ok();
     decoder.set_limits(decoder_limits).map_err(|error| format.decoder_error(&error))?;
     let colour = decoder.color_type();
-    let plain_channels = match (format, colour) {
-        (Format::Png, ColorType::L8) => Some(1),
-        (Format::Png, ColorType::Rgb8) => Some(3),
-        _ => None,
-    };
-    let plain = plain_channels.and_then(|channels| plain_png::samples(bytes, [rows, columns, channels]));
-    let samples = match plain {
-        Some(samples) => samples,
-        None => {
-            let mut samples = vec![0; total as usize]; // within max_pixels_bytes, and pixels were asked for in memory
-            decoder.read_image(&mut samples).map_err(|error| format.decoder_error(&error))?;
-            samples
-        }
-    };
+    let mut samples = vec![0; total as usize]; // within max_pixels_bytes, and pixels were asked for in memory
+    decoder.read_image(&mut samples).map_err(|error| format.decoder_error(&error))?;
     let (samples, channels) = match colour {
         ColorType::L8 => (samples, 1),
         ColorType::Rgb8 => (samples, 3),

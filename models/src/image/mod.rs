@@ -11,7 +11,6 @@ mod field;
 mod field_scale;
 mod input;
 mod npy;
-mod plain_png;
 mod polar;
 mod preprocess;
 
