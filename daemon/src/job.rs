@@ -77,11 +77,6 @@ impl Job {
             Task::Rewind | Task::Label(_) => 0,
         }
     }
-
-    /// What no two workers may have at the same time: the run; empty if the job may go beside any other.
-    pub fn serial_key(&self) -> &[u8] {
-        self.run.as_bytes()
-    }
 }
 
 /// A reply without what only the service thread knows (request id, step, instance).

@@ -20,7 +20,7 @@ struct State {
     waiting: VecDeque<Job>,
     waiting_bytes: u64,
     /// Runs that a worker has; their next jobs wait, so that several workers never change a run's order.
-    runs_in_work: HashSet<Vec<u8>>,
+    runs_in_work: HashSet<String>,
     in_work: usize,
     /// Runs that no worker has and that have left something to do, each once.
     unsettled: VecDeque<String>,
@@ -124,19 +124,19 @@ impl Queue {
             if state.closed {
                 return None;
             }
-            let ready = state.waiting.iter().position(|job| !state.runs_in_work.contains(job.serial_key()));
+            let ready = state.waiting.iter().position(|job| !state.runs_in_work.contains(&job.run));
             if let Some(job) = ready.and_then(|idx| state.waiting.remove(idx)) {
                 state.waiting_bytes -= job.n_bytes();
                 state.in_work += 1;
                 // Without a run nothing is remembered, and there is no order to keep.
-                if !job.serial_key().is_empty() {
-                    state.runs_in_work.insert(job.serial_key().to_vec());
+                if !job.run.is_empty() {
+                    state.runs_in_work.insert(job.run.clone());
                     state.unsettled.retain(|run| *run != job.run);
                 }
                 return Some(Work::Job(Box::new(job)));
             }
             if let Some(run) = state.unsettled.pop_front() {
-                state.runs_in_work.insert(run.as_bytes().to_vec());
+                state.runs_in_work.insert(run.clone());
                 state.settling += 1;
                 return Some(Work::Settle(run));
             }
@@ -148,7 +148,7 @@ impl Queue {
     pub fn finished(&self, run: &str, is_settled: bool) {
         let mut state = self.lock();
         state.in_work -= 1;
-        state.runs_in_work.remove(run.as_bytes());
+        state.runs_in_work.remove(run);
         if !is_settled {
             state.unsettled.push_back(run.to_owned());
         }
@@ -162,10 +162,10 @@ impl Queue {
         let now = Instant::now();
         let mut state = self.lock();
         state.settling -= 1;
-        state.runs_in_work.remove(run.as_bytes());
+        state.runs_in_work.remove(run);
         // Those that it could have been begun before have come since, or wait for a run that another worker has.
         let mut delayed = Delayed::default();
-        for job in state.waiting.iter().filter(|job| !state.runs_in_work.contains(job.serial_key())) {
+        for job in state.waiting.iter().filter(|job| !state.runs_in_work.contains(&job.run)) {
             delayed.jobs += 1;
             delayed.time += now.saturating_duration_since(begun.max(job.received));
         }
@@ -289,7 +289,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     while let Some(job) = take(&queue) {
-                        let run = usize::from(job.serial_key()[0] - b'0');
+                        let run = usize::from(job.run.as_bytes()[0] - b'0');
                         assert_eq!(holders[run].fetch_add(1, Ordering::SeqCst), 0);
                         seen.lock().unwrap()[run].push(job.step);
                         std::thread::yield_now();
