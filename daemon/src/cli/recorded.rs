@@ -4,8 +4,8 @@ use super::{ConfigArgs, devices, size};
 use clap::Args;
 use std::path::PathBuf;
 
-/// How the images of a recorded run are judged.
-#[derive(Debug, Default, Args)]
+/// Which images of a recorded run are judged, and how.
+#[derive(Debug, Args)]
 pub struct WatchArgs {
     /// Where settings come from.
     #[command(flatten)]
@@ -22,6 +22,12 @@ pub struct WatchArgs {
     /// Where extractors compute (models.device).
     #[arg(long, value_name = "DEVICE", help = concat!(devices!(), " (models.device)"))]
     pub device: Option<String>,
+    /// Every N-th image of a run only
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub every: u32,
+    /// First step
+    #[arg(long, value_name = "STEP", allow_negative_numbers = true)]
+    pub from: Option<i64>,
 }
 
 /// What happens after an alarm in a recorded run.
@@ -40,15 +46,9 @@ pub struct ReplayArgs {
     /// Images or raw fields (.npy) of one run: files, directories (all images in them, or else all fields) or patterns with * and ?
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
-    /// How to judge.
+    /// What to judge, and how.
     #[command(flatten)]
     pub watch: WatchArgs,
-    /// Every N-th image only
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub every: u32,
-    /// First step
-    #[arg(long, value_name = "STEP", allow_negative_numbers = true)]
-    pub from: Option<i64>,
     /// Last step
     #[arg(long, value_name = "STEP", allow_negative_numbers = true)]
     pub to: Option<i64>,
@@ -76,15 +76,9 @@ pub struct EvaluateArgs {
     /// Put the earlier images of this manifest before the run NAME, or before all runs that begin later than it; may be given again
     #[arg(long, value_name = "[NAME=]MANIFEST")]
     pub before: Vec<String>,
-    /// How to judge.
+    /// What to judge, and how.
     #[command(flatten)]
     pub watch: WatchArgs,
-    /// Every N-th image of a run only
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub every: u32,
-    /// First step
-    #[arg(long, value_name = "STEP", allow_negative_numbers = true)]
-    pub from: Option<i64>,
     /// Paint so many faults, each alone, into normal images of the runs, and count those found at their first appearance
     #[arg(long, value_name = "N")]
     pub inject: Option<usize>,

@@ -132,7 +132,7 @@ fn labelled_runs(args: &EvaluateArgs) -> anyhow::Result<Vec<LabelledRun>> {
         }
     }
     for run in &mut runs {
-        run.thin(args.every as usize, args.from);
+        run.thin(args.watch.every as usize, args.watch.from);
         ensure!(!run.images.is_empty(), "no image of {} is left by --from and --every", run.name);
     }
     Ok(runs)

@@ -95,10 +95,11 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Exit> {
 fn chosen(args: &ReplayArgs) -> anyhow::Result<Vec<(i64, PathBuf)>> {
     let files = expand(&args.paths)?;
     let steps = steps_of(&files);
-    let within = |step: i64| args.from.is_none_or(|from| step >= from) && args.to.is_none_or(|to| step <= to);
+    let (from, every) = (args.watch.from, args.watch.every as usize);
+    let within = |step: i64| from.is_none_or(|from| step >= from) && args.to.is_none_or(|to| step <= to);
     let (first, last) = (steps.first().copied(), steps.last().copied());
     let images: Vec<_> =
-        steps.into_iter().zip(files).filter(|(step, _)| within(*step)).step_by(args.every as usize).collect();
+        steps.into_iter().zip(files).filter(|(step, _)| within(*step)).step_by(every).collect();
     if let (Some(first), Some(last)) = (first, last) {
         ensure!(!images.is_empty(), "no image lies within --from and --to: the steps are {first} to {last}");
     }
