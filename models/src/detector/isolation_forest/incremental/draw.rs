@@ -91,7 +91,9 @@ impl<S: Samples> Gardener<'_, S> {
                     column = columns.below(n_features) as u32;
                 }
                 let rows = tree.some_rows(tree.node(*at));
-                let mut positions = rows.map(|row| row.wrapping_sub(self.first));
+                // The row itself too: its new column lies elsewhere than its own.
+                let [a, b, c, d] = rows;
+                let mut positions = [a, b, c, d, row].map(|row| row.wrapping_sub(self.first));
                 positions.sort_unstable();
                 self.samples.prefetch(column, &positions);
                 self.glances[*i].push(Glance { chances, listed, columns, n_rejected, column, rows });
