@@ -12,7 +12,7 @@ use super::vector::Neon;
 use super::vector::{Portable, Vector};
 #[cfg(target_arch = "x86_64")]
 use super::vector::{Ymm, Zmm};
-use super::winograd::{small, strided, transform};
+use super::winograd::{medium, small, strided, transform};
 #[cfg(target_arch = "x86_64")]
 use super::x86::*;
 #[cfg(target_arch = "x86_64")]
@@ -134,7 +134,7 @@ pub(super) struct Kernels {
     /// From f32 to what the other layers take.
     pub(super) pool_row: unsafe fn(&super::max_pool::Row),
     /// By the methods' numbers; none where the products are so fast that the transforms do not pay.
-    pub(super) winograd: Option<[Transforms; 3]>,
+    pub(super) winograd: Option<[Transforms; 4]>,
     /// Reads a panel of activations as f32; none where they are that.
     pub(super) decode: Option<unsafe fn(*const f32, *mut f32)>,
     /// Where products are of 8 bits, what else they need.
@@ -251,6 +251,18 @@ macro_rules! kernels {
                 unsafe { small::output::<$vector>(output) }
             }
 
+            $(#[$feature])?
+            unsafe fn medium_input(input: &transform::Input) {
+                // SAFETY: as above.
+                unsafe { medium::input::<$vector>(input) }
+            }
+
+            $(#[$feature])?
+            unsafe fn medium_output(output: &transform::Output) {
+                // SAFETY: as above.
+                unsafe { medium::output::<$vector>(output) }
+            }
+
             pub(super) const PRODUCT: Product = Product { tile: $tile, depth: $depth, multiply, pack, lines: $lines, step: 1 };
 
             pub(super) static KERNELS: Kernels = Kernels {
@@ -264,6 +276,7 @@ macro_rules! kernels {
                     Transforms { input: winograd_input, output: winograd_output },
                     Transforms { input: strided_input, output: strided_output },
                     Transforms { input: small_input, output: small_output },
+                    Transforms { input: medium_input, output: medium_output },
                 ]),
                 decode: None,
                 int8: None,

@@ -1,6 +1,6 @@
 //! What differs between Winograd's methods.
 
-use super::{small, strided, transform};
+use super::{medium, small, strided, transform};
 use crate::extractor::kernels::network::Convolution;
 
 /// The most points that a method has in each direction.
@@ -25,6 +25,7 @@ enum Kind {
     Plain = 0,
     Strided = 1,
     Small = 2,
+    Medium = 3,
 }
 
 const PLAIN: Method = Method {
@@ -36,6 +37,8 @@ const PLAIN: Method = Method {
 };
 const SMALL: Method =
     Method { kind: Kind::Small, stride: 1, tile: small::TILE, reach: small::REACH, planes: small::REACH };
+const MEDIUM: Method =
+    Method { kind: Kind::Medium, stride: 1, tile: medium::TILE, reach: medium::REACH, planes: medium::REACH };
 const STRIDED: Method = Method {
     kind: Kind::Strided,
     stride: 2,
@@ -47,7 +50,7 @@ const STRIDED: Method = Method {
 impl Method {
     /// Those that give a convolution of this stride.
     pub(in crate::extractor::kernels) fn all(stride: usize) -> &'static [Method] {
-        if stride == 1 { &[PLAIN, SMALL] } else { &[STRIDED] }
+        if stride == 1 { &[PLAIN, MEDIUM, SMALL] } else { &[STRIDED] }
     }
 
     /// The one that takes the least time for an output of so many rows and columns, with that time (see [`cost`](Self::cost)).
@@ -82,6 +85,7 @@ impl Method {
         let mut values = [0.0; MAX_REACH];
         match self.kind {
             Kind::Plain => values[..transform::REACH].copy_from_slice(&transform::filter_1d(g)),
+            Kind::Medium => values[..medium::REACH].copy_from_slice(&medium::filter_1d(g)),
             Kind::Small => values[..small::REACH].copy_from_slice(&small::filter_1d(g)),
             Kind::Strided => values[..strided::PLANES].copy_from_slice(&strided::filter_1d(g)),
         }
