@@ -23,7 +23,7 @@ pub struct Runs {
     settling: Mutex<Settling>,
 }
 
-/// What `STATUS` tells of work that a run's next image needs and its last answer did not.
+/// What `STATUS` tells of work that a run's next image needs and its last answer did not, and of tidying up where it is stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Settling {
     /// How often it was done while nobody waited for it.
@@ -56,6 +56,20 @@ struct Run {
     streams: Streams,
     /// Where it is stored, with its newest answers.
     stored: Option<(RunFiles, Answered)>,
+}
+
+impl Run {
+    fn is_settled(&self) -> bool {
+        self.streams.is_settled() && self.stored.as_ref().is_none_or(|(files, _)| files.is_tidy())
+    }
+
+    fn settle(&mut self) -> anyhow::Result<()> {
+        self.streams.settle()?;
+        match &mut self.stored {
+            Some((files, _)) => files.tidy().context("while tidying up where the run is stored"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What `STATUS` tells of a run.
@@ -167,7 +181,7 @@ impl Runs {
 
     /// Whether the run has left nothing to do, or is not in memory.
     pub fn is_settled(&self, name: &str) -> bool {
-        self.in_memory(name).is_none_or(|run| lock(&run).as_ref().is_none_or(|run| run.streams.is_settled()))
+        self.in_memory(name).is_none_or(|run| lock(&run).as_ref().is_none_or(Run::is_settled))
     }
 
     /// Does what the run has left to do, if it has and is in memory. After an error, which the log tells, its next image tries again.
@@ -175,15 +189,18 @@ impl Runs {
         let Some(run) = self.in_memory(name) else { return };
         let begun = Instant::now();
         let mut guard = lock(&run);
-        let Some(run) = guard.as_mut().filter(|run| !run.streams.is_settled()) else { return };
-        let result = run.streams.settle();
+        let Some(run) = guard.as_mut().filter(|run| !run.is_settled()) else { return };
+        let result = run.settle();
         let mut settling = lock(&self.settling);
         settling.seconds += begun.elapsed().as_secs_f64();
         match result {
             Ok(()) => settling.done += 1,
             Err(error) => {
                 settling.failed += 1;
-                tracing::error!(%error, "what the run has left to do failed: its next image tries again");
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "what the run has left to do failed: it is tried again"
+                );
             }
         }
     }

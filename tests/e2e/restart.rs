@@ -274,6 +274,25 @@ fn damaged_record_costs_the_newest_image_and_the_log_says_so() {
 }
 
 #[test]
+fn daemon_that_was_killed_while_it_stored_a_run_goes_on_from_what_was_stored_before() {
+    let directory = directory();
+    let daemon = start(directory.path());
+    (1..=20).for_each(|step| drop(classify(&daemon, step, false)));
+    let newest = classify(&daemon, 21, false);
+    drop(daemon);
+    let head = state_dir(directory.path()).join("run-run/head-1");
+    let bytes = fs::read(&head).unwrap();
+    fs::write(&head, &bytes[..bytes.len() - 100]).unwrap();
+    let daemon = restart(start(directory.path()));
+    let again = classify(&daemon, 21, false);
+    assert_eq!((bits(&again), &again.detail["reproducible"]), (bits(&newest), &Value::Null));
+    assert!(daemon.log().contains("ended while it stored a run"), "{}", daemon.log());
+    // The line that was torn is not followed by another.
+    let daemon = restart(daemon);
+    assert_eq!(daemon.control("STATUS").detail["runs"][0]["last_step"], 21);
+}
+
+#[test]
 fn run_stored_under_other_settings_begins_anew_and_the_log_says_which() {
     let directory = directory();
     let daemon = start(directory.path());
@@ -285,7 +304,7 @@ fn run_stored_under_other_settings_begins_anew_and_the_log_says_which() {
     assert!(daemon.log().contains("image.colour"), "{}", daemon.log());
     assert_eq!(daemon.control("STATUS").detail["runs"], serde_json::json!([]));
     assert_eq!(daemon.classify("run", 6, &path).pool_size(), 1);
-    assert!(state_dir(directory.path()).join("refused-run/head-0").exists());
+    assert!(state_dir(directory.path()).join("refused-run/head-1").exists());
 }
 
 #[test]

@@ -200,7 +200,8 @@ pub struct Runs {
     pub remembered_replies: usize,
     /// Directory that runs are stored in, so that they outlive the daemon's process; made with mode 0700 if missing, and of one
     /// daemon at a time. Each image that a run holds a state of (`online.max_snapshots` and some 40 more) takes about its own
-    /// pixels: 570 kB at the paper's crop, 185 MB a stream. Empty: runs are remembered in memory, until the end of the process.
+    /// pixels: 570 kB at the paper's crop, 185 MB a stream; up to 64 that it has forgotten may still lie there. Empty: runs are
+    /// remembered in memory, until the end of the process.
     pub state_dir: String,
     /// Directory that the heat map of every alarm is written to, as `run-NAME-step-STEP.png` (with a stream:
     /// `run-NAME-stream-STREAM-step-STEP.png`); made if missing. Empty: none are written.

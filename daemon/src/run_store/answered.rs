@@ -4,16 +4,20 @@
 use crate::fault::Fault;
 use crate::instance::hex;
 use crate::job::{Answer, Job};
+use anomalyd_models::online::ListChange;
 use anomalyd_proto::{Status, Verdict};
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
 
 /// Requests of a run that are remembered over a restart. A client has one in flight, so this is for as many clients.
 const MAX_ANSWERED: usize = 16;
 
 /// The newest requests and their answers, the oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Answered(VecDeque<AnsweredRequest>);
+pub struct Answered(Vec<AnsweredRequest>);
+
+/// What has changed in them.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct AnsweredChange(ListChange<AnsweredRequest>);
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,9 +65,9 @@ impl Answered {
             self.0.retain(|request| request.step <= step);
         }
         if self.0.len() >= MAX_ANSWERED {
-            self.0.pop_front();
+            self.0.remove(0);
         }
-        self.0.push_back(AnsweredRequest {
+        self.0.push(AnsweredRequest {
             id: hex(&job.request_id),
             content: hex(&job.content),
             step: job.step,
@@ -73,6 +77,20 @@ impl Answered {
             text: answer.text.clone(),
             detail: answer.detail.clone(),
         });
+    }
+
+    /// What has changed since `before`.
+    pub(super) fn change_since(&self, before: &Self) -> AnsweredChange {
+        AnsweredChange(ListChange::between(&before.0, &self.0))
+    }
+
+    /// Makes these the later ones.
+    ///
+    /// # Errors
+    ///
+    /// If the change is not one of these.
+    pub(super) fn apply(&mut self, change: AnsweredChange) -> anomalyd_models::Result<()> {
+        change.0.apply(&mut self.0)
     }
 
     /// Forgets the answers about images of this and later steps, which could not be read.

@@ -1,12 +1,13 @@
 //! Runs on disk (`runs.state_dir`), so that they outlive the daemon's process: killed at any moment and started again, it judges
 //! as if it had never ended, bit for bit.
 //!
-//! A run is a directory `run-NAME` (see [`files`](RunFiles)); it is written after each judgement and before its reply. There is no
+//! A run is a directory `run-NAME` (see [`files`](RunFiles)); what a judgement adds to it is written before its reply. There is no
 //! `fsync`: what the kernel has taken survives the process. A power failure may cost the newest images, which their sums tell.
 
 mod answered;
 mod files;
 mod head;
+mod sum;
 #[cfg(test)]
 mod tests;
 

@@ -6,6 +6,7 @@ use super::params::ForestRuleParams;
 use super::pixels::Pixels;
 use super::pool::Pool;
 use super::record::Record;
+use super::record_draft::RecordDraft;
 use super::sequence::{Opinion, Rule};
 use super::shared_trees::{NumberedRow, SharedTrees};
 use super::sparse;
@@ -141,13 +142,13 @@ impl Rule for ForestRule {
         settings
     }
 
-    fn store(&self, id: u64, state: &Features, record: &mut Record) {
+    fn store<'a>(&'a self, id: u64, state: &'a Features, draft: &mut RecordDraft<'a>) {
         match &state.0 {
-            Some(NumberedRow { row, .. }) => sparse::put(record, row),
+            Some(NumberedRow { row, .. }) => sparse::put(draft, &**row),
             None => {
                 let held = self.forest.samples().binary_search_by_key(&id, |held| held.id);
                 let row_idx = held.expect("features are in their state or held; this is a bug");
-                sparse::put(record, &self.forest.row(row_idx));
+                sparse::put(draft, self.forest.row(row_idx).into_vec());
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The run's past of one number an image: what is usual, and how improbable a new one is.
 
 use super::record::Record;
+use super::record_draft::RecordDraft;
 use super::tail::{LEAST_DEVIATION, Tail, median};
 use crate::error::Result;
 use std::sync::Arc;
@@ -80,9 +81,9 @@ impl History {
     }
 
     /// Puts the history into a record.
-    pub(super) fn store(&self, name: &str, record: &mut Record) {
-        record.put_flat(&format!("{name}.levels"), &self.levels);
-        record.put_flat(&format!("{name}.residuals"), &self.residuals);
+    pub(super) fn store<'a>(&'a self, name: &str, draft: &mut RecordDraft<'a>) {
+        draft.put_flat(&format!("{name}.levels"), &self.levels);
+        draft.put_flat(&format!("{name}.residuals"), &self.residuals);
     }
 
     /// The history of a record.

@@ -9,8 +9,8 @@ use crate::image::ScaleParts;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 
-/// All that is needed, beside the records it names, to go on with a run as if it had never been interrupted.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// All that is needed, beside the records it names, to go on with a run as if it had never been interrupted; by default, that of no run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunManifest {
     pub(super) format: u32,
@@ -29,7 +29,7 @@ pub struct RecordKey {
 }
 
 /// One stream.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StreamManifest {
     /// Channels, rows and columns of the images after preprocessing.
@@ -100,6 +100,11 @@ impl RunManifest {
                 .chain(&stream.kept)
                 .map(|entry| RecordKey { stream: name.clone(), id: entry.id })
         })
+    }
+
+    /// How many they are.
+    pub fn n_records(&self) -> usize {
+        self.streams.values().map(|stream| stream.pool.len() + stream.kept.len()).sum()
     }
 
     /// What is to be told of each stream, by name.
@@ -185,7 +190,7 @@ mod tests {
         let text = serde_json::to_string(&manifest).unwrap();
         assert_eq!(serde_json::from_str::<RunManifest>(&text).unwrap(), manifest);
         let ids: Vec<u64> = manifest.records().map(|key| key.id).collect();
-        assert_eq!(ids, [3, 2]);
+        assert_eq!((ids, manifest.n_records()), (vec![3, 2], 2));
         for (found, other) in [("\"n_dropped\"", "\"dropped\""), ("0909", "zz09")] {
             assert!(serde_json::from_str::<RunManifest>(&text.replacen(found, other, 1)).is_err(), "{other}");
         }

@@ -24,6 +24,7 @@ use super::planes::{Planes, reduction};
 use super::pool::Pool;
 use super::prior::Prior;
 use super::record::Record;
+use super::record_draft::RecordDraft;
 use super::sequence::{Opinion, Rule};
 use super::state::{FeatureState, MAX_INTERVALS, State};
 use super::surprise::{Measure, Surprise};
@@ -405,8 +406,8 @@ impl Rule for OneStepAhead {
         settings
     }
 
-    fn store(&self, _: u64, state: &State, record: &mut Record) {
-        state.store(record);
+    fn store<'a>(&'a self, _: u64, state: &'a State, draft: &mut RecordDraft<'a>) {
+        state.store(draft);
     }
 
     fn restore(&self, record: &Record) -> Result<State> {

@@ -1,6 +1,7 @@
 //! The pixels that are compared: grey levels of 8 bits, one plane a channel, halved until they are few enough.
 
 use super::record::Record;
+use super::record_draft::RecordDraft;
 use crate::error::{Error, Result};
 use crate::traits::ImageShape;
 use ndarray::{Array3, Axis};
@@ -65,9 +66,9 @@ impl Planes {
     }
 
     /// Puts the levels into a record.
-    pub(super) fn store(&self, name: &str, record: &mut Record) {
+    pub(super) fn store<'a>(&'a self, name: &str, draft: &mut RecordDraft<'a>) {
         let ImageShape { channels, rows, columns } = self.shape;
-        record.put(name, &[channels, rows, columns], &self.levels);
+        draft.put(name, &[channels, rows, columns], &self.levels);
     }
 
     /// The levels of a record.

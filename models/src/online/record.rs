@@ -1,18 +1,18 @@
-//! The state after one accepted image as a file: plain arrays by name, exact to the bit.
+//! The state after one accepted image as a file: plain arrays by name, exact to the bit. How one is written is in `record_draft.rs`.
 
 use super::pixels::PixelDigest;
 use crate::error::{Error, Result};
 use half::f16;
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// The form of records and manifests; another is refused.
 pub(super) const FORMAT: u32 = 1;
 
 /// The key of the header's one entry, a JSON object.
-const HEADER_KEY: &str = "anomalyd";
+pub(super) const HEADER_KEY: &str = "anomalyd";
 
 /// What a record says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,11 +24,11 @@ pub(super) struct Header {
 }
 
 /// A type of numbers that a record can hold.
-pub(super) trait Number: Copy {
+pub(super) trait Number: Copy + 'static {
     const DTYPE: Dtype;
     const N_BYTES: usize;
-    /// Little-endian.
-    fn to_bytes(values: &[Self]) -> Vec<u8>;
+    /// Puts values into bytes, little-endian, of which there are enough.
+    fn write(values: &[Self], bytes: &mut [u8]);
     /// - `bytes`: `N_BYTES` of them.
     fn read(bytes: &[u8]) -> Self;
 }
@@ -38,12 +38,9 @@ macro_rules! number {
         impl Number for $type {
             const DTYPE: Dtype = Dtype::$dtype;
             const N_BYTES: usize = size_of::<$type>();
-            fn to_bytes(values: &[Self]) -> Vec<u8> {
-                // Into place, which the compiler turns into a copy.
-                let mut bytes = vec![0; size_of_val(values)];
+            fn write(values: &[Self], bytes: &mut [u8]) {
                 let places = bytes.as_chunks_mut::<{ size_of::<$type>() }>().0;
                 places.iter_mut().zip(values).for_each(|(place, value)| *place = value.to_le_bytes());
-                bytes
             }
             fn read(bytes: &[u8]) -> Self {
                 Self::from_le_bytes(bytes.try_into().expect("as many bytes as the type has"))
@@ -65,28 +62,11 @@ struct Array {
     bytes: Vec<u8>,
 }
 
-/// Arrays by name.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// Arrays by name, as they were read.
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Record(BTreeMap<String, Array>);
 
 impl Record {
-    /// Adds an array, of which there is none of that name yet.
-    ///
-    /// # Panics
-    ///
-    /// If the shape has another number of values: the caller's promise.
-    pub(super) fn put<T: Number>(&mut self, name: &str, shape: &[usize], values: &[T]) {
-        assert_eq!(shape.iter().product::<usize>(), values.len(), "the shape of {name}; this is a bug");
-        let array = Array { dtype: T::DTYPE, shape: shape.to_vec(), bytes: T::to_bytes(values) };
-        let before = self.0.insert(name.to_owned(), array);
-        assert!(before.is_none(), "two arrays {name}; this is a bug");
-    }
-
-    /// Adds an array of one dimension.
-    pub(super) fn put_flat<T: Number>(&mut self, name: &str, values: &[T]) {
-        self.put(name, &[values.len()], values);
-    }
-
     /// Whether there is an array of that name.
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
@@ -125,19 +105,6 @@ impl Record {
             });
         }
         Ok(values)
-    }
-
-    /// The bytes of a file.
-    pub(super) fn to_bytes(&self, step: i64, digest: &PixelDigest) -> Vec<u8> {
-        let header = Header { format: FORMAT, step, digest: to_hex(digest) };
-        // A struct of numbers and plain words: there is nothing in it that JSON cannot hold.
-        let words = serde_json::to_string(&header).unwrap_or_default();
-        let views = self.0.iter().map(|(name, Array { dtype, shape, bytes })| {
-            let view = TensorView::new(*dtype, shape.clone(), bytes).expect("put has checked the shape");
-            (name.as_str(), view)
-        });
-        let header = HashMap::from([(HEADER_KEY.to_owned(), words)]);
-        safetensors::serialize(views, Some(header)).expect("arrays of checked shapes can be written")
     }
 
     /// Reads the bytes of a file.
@@ -185,26 +152,29 @@ pub(super) fn from_hex(text: &str) -> Option<PixelDigest> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::record_draft::RecordDraft;
     use super::*;
 
     const DIGEST: PixelDigest = [0xa7; 32];
 
-    fn record() -> Record {
-        let mut record = Record::default();
-        record.put("image", &[1, 2, 3], &[1u8, 2, 3, 4, 5, 255]);
-        record.put_flat("scale", &[f16::from_f32(1.5), f16::MIN]);
-        record.put_flat("levels", &[f64::from_bits(0x7ff8_0000_0000_1234), -0.0, 1e-308, 0.1 + 0.2]);
-        record.put_flat::<u64>("intervals", &[]);
-        record.put_flat("row", &[f32::MIN_POSITIVE]);
-        record
+    fn draft(step: i64) -> RecordDraft<'static> {
+        let mut draft = RecordDraft::new(step, DIGEST);
+        draft.put("image", &[1, 2, 3], vec![1u8, 2, 3, 4, 5, 255]);
+        draft.put_flat("scale", vec![f16::from_f32(1.5), f16::MIN]);
+        draft.put_flat("levels", vec![f64::from_bits(0x7ff8_0000_0000_1234), -0.0, 1e-308, 0.1 + 0.2]);
+        draft.put_flat("intervals", Vec::<u64>::new());
+        draft.put_flat("row", vec![f32::MIN_POSITIVE]);
+        draft
     }
 
     #[test]
     fn what_is_read_is_what_was_written_to_the_bit() {
-        let bytes = record().to_bytes(-7, &DIGEST);
-        let read = Record::from_bytes(&bytes, -7, &DIGEST).unwrap();
-        assert_eq!(read, record());
+        let read = Record::from_bytes(&draft(-7).to_bytes(), -7, &DIGEST).unwrap();
+        assert_eq!(read.0.keys().collect::<Vec<_>>(), ["image", "intervals", "levels", "row", "scale"]);
         assert_eq!(read.get::<u8, 3>("image").unwrap(), ([1, 2, 3], vec![1, 2, 3, 4, 5, 255]));
+        assert_eq!(read.get_flat::<f16>("scale", 2).unwrap(), [f16::from_f32(1.5), f16::MIN]);
+        assert_eq!(read.get_flat::<f32>("row", 1).unwrap(), [f32::MIN_POSITIVE]);
+        assert!(read.get_flat::<u64>("intervals", 0).unwrap().is_empty());
         let levels: Vec<u64> =
             read.get_flat::<f64>("levels", 4).unwrap().into_iter().map(f64::to_bits).collect();
         assert_eq!(
@@ -216,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_record_of_another_image_format_or_type_is_refused_and_says_why() {
-        let bytes = record().to_bytes(7, &DIGEST);
+        let bytes = draft(7).to_bytes();
         let of =
             |bytes: &[u8], step, digest| Record::from_bytes(bytes, step, digest).unwrap_err().to_string();
         assert!(of(&bytes, 8, &DIGEST).contains("step: 7"));

@@ -8,6 +8,7 @@ use super::one_step_ahead::OneStepAhead;
 use super::params::{OnlineMethod, OnlineParams};
 use super::pixels::Pixels;
 use super::prior::Prior;
+use super::record_draft::RecordDraft;
 use super::sequence::{Back, Labelled, Sequence};
 use crate::error::{Error, Result};
 use crate::extractor::{DeviceChoice, ExtractorSource, OwnExtractors, WeightsStore};
@@ -336,8 +337,8 @@ impl OnlineRun {
         StreamManifest { field_scale: self.scale.as_ref().map(FieldScale::to_parts), ..manifest }
     }
 
-    /// The state of a number, as the bytes of a file.
-    pub(super) fn record(&self, id: u64) -> Option<Vec<u8>> {
+    /// The state of a number, to be written.
+    pub(super) fn record(&self, id: u64) -> Option<RecordDraft<'_>> {
         match &self.method {
             Method::OneStepAhead(sequence) => sequence.record(id),
             Method::Forest(sequence) => sequence.record(id),

@@ -340,7 +340,7 @@ fn the_papers_rule_leaves_old_images_out_and_is_the_same_after_a_rewind_and_a_re
     live.rewind(63).unwrap();
     let manifest = live.manifest();
     let records: std::collections::BTreeMap<u64, Vec<u8>> =
-        manifest.pool.iter().map(|entry| (entry.id, live.record(entry.id).unwrap())).collect();
+        manifest.pool.iter().map(|entry| (entry.id, live.record(entry.id).unwrap().to_bytes())).collect();
     let mut again = new();
     let damages = again.restore(&manifest, |id| records.get(&id).cloned().ok_or_else(|| "gone".to_owned()));
     assert_eq!(damages.unwrap(), []);
@@ -371,7 +371,7 @@ fn story_of_the_papers_rule(mut settles: impl FnMut() -> bool) -> Vec<String> {
                 let manifest = run.manifest();
                 let records: std::collections::BTreeMap<u64, Vec<u8>> =
                     (manifest.pool.iter().chain(&manifest.kept))
-                        .map(|entry| (entry.id, run.record(entry.id).unwrap()))
+                        .map(|entry| (entry.id, run.record(entry.id).unwrap().to_bytes()))
                         .collect();
                 run = new();
                 let read = |id| records.get(&id).cloned().ok_or_else(|| "gone".to_owned());

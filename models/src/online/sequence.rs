@@ -6,6 +6,7 @@ use super::manifest::{EntryManifest, KnownManifest, StreamManifest};
 use super::pixels::Pixels;
 use super::pool::{Entry, Pool};
 use super::record::Record;
+use super::record_draft::RecordDraft;
 use crate::error::{Error, Result};
 use crate::traits::ImageShape;
 use crate::verdict::{Evidence, Label, PoolState, Verdict};
@@ -56,10 +57,10 @@ pub(super) trait Rule {
         Ok(())
     }
 
-    /// Puts all of a state into a record but what can be computed from it and those before it.
+    /// Puts all of a state into the draft of a record but what can be computed from it and those before it.
     ///
     /// - `id`: that of the state in the pool, or of one kept out.
-    fn store(&self, id: u64, state: &Self::State, record: &mut Record);
+    fn store<'a>(&'a self, id: u64, state: &'a Self::State, draft: &mut RecordDraft<'a>);
 
     /// The state of a record.
     ///
@@ -398,14 +399,14 @@ impl<R: Rule> Sequence<R> {
         }
     }
 
-    /// The state of this number, as the bytes of a file.
-    pub(super) fn record(&self, id: u64) -> Option<Vec<u8>> {
+    /// The state of this number, to be written.
+    pub(super) fn record(&self, id: u64) -> Option<RecordDraft<'_>> {
         // The newest is asked for, but after a fault of the disk.
         let mut entries = self.pool.entries().rev().chain(&self.kept);
         let Entry { step, digest, state, .. } = entries.find(|entry| entry.id == id)?;
-        let mut record = Record::default();
-        self.rule.store(id, state, &mut record);
-        Some(record.to_bytes(*step, digest))
+        let mut draft = RecordDraft::new(*step, *digest);
+        self.rule.store(id, state, &mut draft);
+        Some(draft)
     }
 
     /// Goes on where the manifest was written. An image whose record cannot be read is left out with all later ones, as by a

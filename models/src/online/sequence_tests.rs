@@ -45,8 +45,8 @@ impl Rule for Jump {
         Ok(())
     }
 
-    fn store(&self, _: u64, state: &f32, record: &mut Record) {
-        record.put_flat("value", &[*state]);
+    fn store<'a>(&'a self, _: u64, state: &'a f32, draft: &mut RecordDraft<'a>) {
+        draft.put_flat("value", vec![*state]);
     }
 
     fn restore(&self, record: &Record) -> Result<f32> {
@@ -251,7 +251,7 @@ type Records = std::collections::BTreeMap<u64, Vec<u8>>;
 fn stored(sequence: &Sequence<Jump>) -> (StreamManifest, Records) {
     let manifest = sequence.manifest();
     let entries = manifest.pool.iter().chain(&manifest.kept);
-    let records = entries.map(|entry| (entry.id, sequence.record(entry.id).unwrap())).collect();
+    let records = entries.map(|entry| (entry.id, sequence.record(entry.id).unwrap().to_bytes())).collect();
     (manifest, records)
 }
 

@@ -1,12 +1,12 @@
 //! Features in a record: those that are not zero, and where they lie. After a rectifier most are zero, and what an image leaves on disk before
 //! its verdict is told is shorter by as much.
 
-use super::record::Record;
+use super::record::{Number, Record};
+use super::record_draft::{Pieces, RecordDraft, Values};
 use crate::error::{Error, Result};
-use rayon::prelude::*;
+use std::borrow::Cow;
+use std::io;
 
-/// Features that one thread looks at, a multiple of 64.
-const PART: usize = 1 << 16;
 /// Where fewer than one in so many is zero they are stored as they are.
 const FEW: usize = 8;
 
@@ -18,30 +18,58 @@ const PLACES: &str = "features.not_zero";
 const LENGTH: &str = "features.length";
 
 /// Puts features into a record, to the bit: a zero with a sign is none.
-pub(super) fn put(record: &mut Record, features: &[f32]) {
-    let parts = features.par_chunks(PART).map(|part| {
-        let mut values = vec![0.0; part.len()];
-        let mut n_values = 0;
-        let places = part.chunks(64).map(|part| {
-            part.iter().enumerate().fold(0u64, |places, (i, &value)| {
-                let is_not_zero = value.to_bits() != 0;
-                values[n_values] = value;
-                n_values += usize::from(is_not_zero);
-                places | u64::from(is_not_zero) << i
-            })
-        });
-        let places: Vec<u64> = places.collect();
-        values.truncate(n_values);
-        (places, values)
-    });
-    let (places, values): (Vec<Vec<u64>>, Vec<Vec<f32>>) = parts.unzip();
-    let n_values: usize = values.iter().map(Vec::len).sum();
+pub(super) fn put<'a>(draft: &mut RecordDraft<'a>, features: impl Into<Cow<'a, [f32]>>) {
+    let features = features.into();
+    let places: Vec<u64> = features.chunks(64).map(places).collect();
+    let n_values: usize = places.iter().map(|places| places.count_ones() as usize).sum();
     if (features.len() - n_values) * FEW < features.len() {
-        return record.put_flat(VALUES, features);
+        return draft.put_flat(VALUES, features);
     }
-    record.put_flat(PLACES, &places.concat());
-    record.put_flat(LENGTH, &[features.len() as u64]);
-    record.put_flat(VALUES, &values.concat());
+    draft.put_flat(PLACES, places);
+    draft.put_flat(LENGTH, vec![features.len() as u64]);
+    draft.put_values(VALUES, f32::DTYPE, &[n_values], NotZero { features, n_values });
+}
+
+/// Which of at most 64 features are not zero.
+fn places(features: &[f32]) -> u64 {
+    let mut padded = [0.0; 64];
+    let features: &[f32; 64] = features.try_into().unwrap_or_else(|_| {
+        padded[..features.len()].copy_from_slice(features);
+        &padded
+    });
+    let (halves, _) = features.as_chunks::<32>();
+    halves.iter().rev().fold(0, |places, half| {
+        // Each bit by itself before they are joined, which the compiler then does side by side.
+        let bits: [u32; 32] = std::array::from_fn(|i| if half[i].to_bits() != 0 { 1 << i } else { 0 });
+        places << 32 | u64::from(bits.into_iter().fold(0, |all, bit| all | bit))
+    })
+}
+
+/// Features without their zeros.
+struct NotZero<'a> {
+    features: Cow<'a, [f32]>,
+    n_values: usize,
+}
+
+impl Values for NotZero<'_> {
+    fn n_values(&self) -> usize {
+        self.n_values
+    }
+
+    fn write(&self, pieces: &mut Pieces<'_>) -> io::Result<()> {
+        for part in self.features.chunks(64) {
+            let (room, _) = pieces.room().as_chunks_mut::<4>();
+            // Again, which is cheaper than to read what was found before.
+            let mut places = places(part);
+            let n_values = places.count_ones() as usize;
+            for value in &mut room[..n_values] {
+                *value = part[places.trailing_zeros() as usize].to_le_bytes();
+                places &= places - 1;
+            }
+            pieces.advance(4 * n_values)?;
+        }
+        Ok(())
+    }
 }
 
 /// The features of a record.
@@ -84,6 +112,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn draft<'a>() -> RecordDraft<'a> {
+        RecordDraft::new(1, [0; 32])
+    }
+
+    fn read(draft: &RecordDraft<'_>) -> Record {
+        Record::from_bytes(&draft.to_bytes(), 1, &[0; 32]).unwrap()
+    }
+
     proptest! {
         #[test]
         fn features_come_back_to_the_bit_whichever_are_zero(
@@ -91,32 +127,31 @@ mod tests {
                 2 => Just(0.0f32), 1 => Just(-0.0f32), 2 => any::<f32>().prop_filter("NaN", |value| !value.is_nan())
             ], 0..400)
         ) {
-            let mut record = Record::default();
-            put(&mut record, &features);
+            let mut draft = draft();
+            put(&mut draft, &features);
             let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-            prop_assert_eq!(bits(&get(&record).unwrap()), bits(&features));
+            prop_assert_eq!(bits(&get(&read(&draft)).unwrap()), bits(&features));
         }
     }
 
     #[test]
     fn wide_features_take_the_room_of_those_that_are_not_zero() {
-        let features: Vec<f32> =
-            (0..3 * PART + 77).map(|i| if i % 4 == 1 { i as f32 } else { 0.0 }).collect();
-        let mut record = Record::default();
-        put(&mut record, &features);
-        assert_eq!(get(&record).unwrap(), features);
-        let n_bytes = record.to_bytes(1, &[0; 32]).len();
+        let features: Vec<f32> = (0..200_077).map(|i| if i % 4 == 1 { i as f32 } else { 0.0 }).collect();
+        let mut draft = draft();
+        put(&mut draft, &features);
+        assert_eq!(get(&read(&draft)).unwrap(), features);
+        let n_bytes = draft.to_bytes().len();
         assert!(n_bytes < features.len() * 4 * 3 / 10, "{n_bytes}");
     }
 
     #[test]
     fn record_whose_places_are_not_those_of_its_features_is_refused() {
         let record = |places: &[u64], length: u64, values: &[f32]| {
-            let mut record = Record::default();
-            record.put_flat(PLACES, places);
-            record.put_flat(LENGTH, &[length]);
-            record.put_flat(VALUES, values);
-            get(&record)
+            let mut draft = draft();
+            draft.put_flat(PLACES, places);
+            draft.put_flat(LENGTH, vec![length]);
+            draft.put_flat(VALUES, values);
+            get(&read(&draft))
         };
         assert_eq!(record(&[0b101], 3, &[1.0, 2.0]).unwrap(), [1.0, 0.0, 2.0]);
         assert_eq!(record(&[1 << 63], 64, &[1.0]).unwrap()[63], 1.0);

@@ -6,6 +6,7 @@ use super::one_step_ahead::LAGS;
 use super::planes::Planes;
 use super::prior::Prior;
 use super::record::Record;
+use super::record_draft::RecordDraft;
 use super::track::Track;
 use super::window::MAX_MOTIONS;
 use crate::error::{Error, Result};
@@ -80,24 +81,24 @@ impl State {
     }
 
     /// Puts the state into a record.
-    pub(super) fn store(&self, record: &mut Record) {
+    pub(super) fn store<'a>(&'a self, draft: &mut RecordDraft<'a>) {
         let Self { image, block, colour, apart, lags, features, intervals, motions } = self;
-        image.store("image", record);
-        block.store("block", record);
-        colour.store("colour", record);
+        image.store("image", draft);
+        block.store("block", draft);
+        colour.store("colour", draft);
         for (track, lag) in apart.iter().zip(LAGS) {
-            track.store(&format!("apart_{lag}"), record);
+            track.store(&format!("apart_{lag}"), draft);
         }
-        lags.store("lags", record);
-        record.put_flat("intervals", intervals);
-        record.put_flat("motions", motions);
+        lags.store("lags", draft);
+        draft.put_flat("intervals", intervals);
+        draft.put_flat("motions", motions);
         if let Some(FeatureState { features, unit, track, forest, patches }) = features {
-            record.put_flat("features.row", &features.row);
-            record.put("features.map", &features.map.shape, &features.map.values);
-            record.put_flat("features.unit", &[*unit]);
-            track.store("features", record);
-            forest.store("forest", record);
-            patches.store("patches", record);
+            draft.put_flat("features.row", &*features.row);
+            draft.put("features.map", &features.map.shape, &features.map.values);
+            draft.put_flat("features.unit", vec![*unit]);
+            track.store("features", draft);
+            forest.store("forest", draft);
+            patches.store("patches", draft);
         }
     }
 

@@ -5,6 +5,7 @@ use super::known::Truth;
 use super::manifest::{RecordKey, RunManifest};
 use super::params::{OnlineMethod, OnlineParams};
 use super::record::FORMAT;
+use super::record_draft::RecordDraft;
 use super::run::OnlineRun;
 use super::sequence::{Back, Damage, Labelled};
 use crate::error::{Error, Result};
@@ -265,9 +266,9 @@ impl Streams {
         }
     }
 
-    /// A record that the manifest names, as the bytes of a file. What a record holds never changes: it needs to be written
+    /// A record that the manifest names, to be written to a file. What a record holds never changes: it needs to be written
     /// once.
-    pub fn record(&self, key: &RecordKey) -> Option<Vec<u8>> {
+    pub fn record(&self, key: &RecordKey) -> Option<RecordDraft<'_>> {
         self.by_name.get(&key.stream)?.record(key.id)
     }
 
@@ -276,7 +277,7 @@ impl Streams {
     /// An image whose record cannot be read is left out with all later ones of its stream, as by a rewind to the one before;
     /// the second value says which and why.
     ///
-    /// - `read`: the bytes of a record, as [`record`](Self::record) gave them, or why there are none. Bytes that were changed on
+    /// - `read`: the bytes of a record, as [`record`](Self::record) wrote them, or why there are none. Bytes that were changed on
     ///   the way are the caller's to detect.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use super::block_matching::NoveltyMap;
 use super::history::History;
 use super::record::Record;
+use super::record_draft::RecordDraft;
 use super::surprise::{Measure, Scale, Surprise};
 use crate::error::Result;
 use std::sync::Arc;
@@ -35,11 +36,11 @@ impl Track {
     }
 
     /// Puts the track into a record.
-    pub(super) fn store(&self, name: &str, record: &mut Record) {
+    pub(super) fn store<'a>(&'a self, name: &str, draft: &mut RecordDraft<'a>) {
         if let Some(scale) = &self.scale {
-            record.put_flat(&format!("{name}.scale"), &scale.0);
+            draft.put_flat(&format!("{name}.scale"), &scale.0);
         }
-        self.history.store(name, record);
+        self.history.store(name, draft);
     }
 
     /// The track of a record.
