@@ -51,6 +51,8 @@ pub use streams::{RunSettings, StreamSummary, Streams};
 pub use tree_share::{Asked, KeptShares, ShareParams, ShareRequest, ShareWork, TreeKeepers};
 
 #[cfg(test)]
+mod papers_rule_tests;
+#[cfg(test)]
 mod run_tests;
 #[cfg(test)]
 mod streams_tests;
