@@ -39,17 +39,23 @@ pub fn join(
         variables.filter_map(|(name, value)| Some((setting_of(&name, &defaults)?, name, value))).collect();
     // A short name goes before the long one; otherwise the environment has no order.
     named.sort_by_key(|(_, name, _)| SHORT_VARIABLES.iter().any(|(short, _)| short == name));
-    for (setting, name, value) in named {
-        set(&mut table, &defaults, &setting, &value)
-            .and_then(|()| checked(&table))
-            .with_context(|| format!("in the variable {name}={value}"))?;
+    let variables = named
+        .into_iter()
+        .map(|(setting, name, value)| (format!("in the variable {name}={value}"), setting, value));
+    let flags = flags.iter().map(|(setting, value)| {
+        (format!("in the flag for {setting}={value}"), setting.clone(), value.clone())
+    });
+    // One may want another that comes later, as an extractor wants its weights: what is wrong in the end is wrong from some setting on.
+    let mut wrong = None;
+    for (place, setting, value) in variables.chain(flags) {
+        set(&mut table, &defaults, &setting, &value).with_context(|| place.clone())?;
+        let error = checked(&table).err();
+        wrong = error.map(|error| wrong.unwrap_or_else(|| error.context(place)));
     }
-    for (setting, value) in flags {
-        set(&mut table, &defaults, setting, value)
-            .and_then(|()| checked(&table))
-            .with_context(|| format!("in the flag for {setting}={value}"))?;
+    match wrong {
+        Some(error) => Err(error),
+        None => table.try_into().map_err(|error| explained(&error)),
     }
-    table.try_into().map_err(|error| explained(&error))
 }
 
 fn checked(table: &Table) -> anyhow::Result<()> {
@@ -209,6 +215,28 @@ mod tests {
             error.contains("ANOMALYD_QUEUE_CAPACITY=many") && error.contains("expected usize"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn settings_that_want_each_other_may_come_in_any_order() {
+        let mut flags = [
+            ("online.forest.extractor.name", "resnet50"),
+            ("online.forest.extractor.weights", "trained"),
+            ("online.forest.extractor.tap", "layer3"),
+        ];
+        for _ in 0..flags.len() {
+            let raw = joined("", &[], &flags).unwrap();
+            assert_ne!(raw.online, RawConfig::default().online);
+            flags.rotate_left(1);
+        }
+        let alone = error("", &[], &[flags[0], ("queue.capacity", "7")]);
+        assert!(
+            alone.contains("online.forest.extractor.name=resnet50") && alone.contains("weights"),
+            "{alone}"
+        );
+        let [name, weights, tap] = flags;
+        let after = error("", &[], &[name, weights, tap, ("queue.capacity", "many")]);
+        assert!(after.contains("queue.capacity=many") && !after.contains("resnet50"), "{after}");
     }
 
     #[test]
