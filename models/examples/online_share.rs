@@ -1,8 +1,8 @@
 //! What an online run of the paper's rule spends outside its extractor, at full width: ResNet-50 to layer4 with random weights.
 //!
-//! `cargo run --release -p anomalyd-models --example online_share -- THREADS DEVICE N_TREES PAUSE_MS FEATURES FILE...`
+//! `cargo run --release -p anomalyd-models --example online_share -- THREADS DEVICE N_TREES ROWS PAUSE_MS FEATURES FILE...`
 //!
-//! The files are images of which the paper's crop can be taken, in order; every one is accepted. After two of four the run is settled
+//! ROWS, `f32` or `bf16`, says how features are kept. The files are images of which the paper's crop can be taken, in order; every one is accepted. After two of four the run is settled
 //! while a simulation would compute for PAUSE_MS; those after the other two come at once, and wait for that first. Prints what either kind waits for, in
 //! milliseconds: its extractor, and everything outside.
 //!
@@ -16,7 +16,7 @@ use anomalyd_models::extractor::{
     Variant, random_resnet50,
 };
 use anomalyd_models::image::{Crop, Limits, Preprocess, decode};
-use anomalyd_models::online::{ForestRuleParams, OnlineMethod, OnlineParams, OnlineRun};
+use anomalyd_models::online::{ForestRuleParams, OnlineMethod, OnlineParams, OnlineRun, RowFormat};
 use anomalyd_models::{FeatureExtractor, ImageShape};
 use ndarray::{Array2, ArrayView3, ArrayView4};
 use std::error::Error;
@@ -176,10 +176,17 @@ impl Waits {
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let mut next = |name| {
-        arguments.next().ok_or(format!("{name} is missing: THREADS DEVICE N_TREES PAUSE_MS FEATURES FILE..."))
+        arguments
+            .next()
+            .ok_or(format!("{name} is missing: THREADS DEVICE N_TREES ROWS PAUSE_MS FEATURES FILE..."))
     };
     let (n_threads, device, n_trees) =
         (next("THREADS")?.parse()?, next("DEVICE")?.parse()?, next("N_TREES")?.parse()?);
+    let rows = match next("ROWS")?.as_str() {
+        "f32" => RowFormat::F32,
+        "bf16" => RowFormat::Bf16,
+        other => return Err(format!("ROWS {other:?}: expected f32 or bf16").into()),
+    };
     let pause = Duration::from_millis(next("PAUSE_MS")?.parse()?);
     let features = Mutex::new(Features::open(&next("FEATURES")?)?);
     rayon::ThreadPoolBuilder::new().num_threads(n_threads).build_global()?;
@@ -192,6 +199,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 tap: Tap::Layer4,
             }),
             forest: IsolationForestParams { n_trees, ..IsolationForestParams::default() },
+            rows,
             threshold: 0.9999,
             ..ForestRuleParams::default()
         },

@@ -7,6 +7,7 @@ use super::pixels::Pixels;
 use super::pool::Pool;
 use super::record::Record;
 use super::record_draft::RecordDraft;
+use super::rows::RowFormat;
 use super::sequence::{Opinion, Rule};
 use super::shared_trees::{NumberedRow, SharedTrees};
 use super::sparse;
@@ -40,7 +41,7 @@ pub(super) struct ForestRule {
 impl ForestRule {
     pub(super) fn new(params: ForestRuleParams, seed: u64, source: Arc<dyn ExtractorSource>) -> Self {
         let keepers = params.share_trees.then(|| source.tree_keepers()).flatten();
-        let forest = Box::new(SharedTrees::new(params.forest.clone(), seed, keepers));
+        let forest = Box::new(SharedTrees::new(params.forest.clone(), params.rows, seed, keepers));
         Self { params, seed, source, extractor: None, forest, next_number: 1 }
     }
 
@@ -134,10 +135,14 @@ impl Rule for ForestRule {
     }
 
     fn settings(&self) -> serde_json::Value {
-        let ForestRuleParams { extractor, max_images, .. } = &self.params;
+        let ForestRuleParams { extractor, rows, max_images, .. } = &self.params;
         let mut settings = serde_json::json!({ "extractor": extractor, "max_images": max_images });
         if let Some(format) = self.source.rounded_to(extractor) {
             settings["features.rounded_to"] = format.into();
+        }
+        // Where it is not what it was before it could be chosen.
+        if *rows != RowFormat::F32 {
+            settings["rows"] = serde_json::json!(rows);
         }
         settings
     }

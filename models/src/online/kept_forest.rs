@@ -5,7 +5,7 @@
 //! zeros, and the others were inserted one by one. So a new fit comes with every eighth to sixteenth part more images, and costs
 //! little on the whole; to go back costs that fit and the insertions after it.
 
-use crate::detector::{IncrementalForest, IsolationForestParams, SamplePool};
+use crate::detector::{IncrementalForest, IsolationForestParams, SamplePool, Stored};
 use crate::error::Result;
 use crate::rng::Rng;
 use serde::{Deserialize, Serialize};
@@ -42,11 +42,11 @@ impl KeptForest {
     /// # Errors
     ///
     /// Those of a fit.
-    pub(super) fn follow(
+    pub(super) fn follow<E: Stored>(
         before: Option<Self>,
         params: &IsolationForestParams,
         trees: Range<usize>,
-        rows: &SamplePool,
+        rows: &SamplePool<E>,
         samples: &[Sample],
         seed: u64,
     ) -> Result<Self> {

@@ -58,10 +58,17 @@ fn the_papers_rule_scores_noise_above_the_images_before_it() {
 
 #[test]
 fn the_papers_rule_leaves_old_images_out_and_is_the_same_after_a_rewind_and_a_restart() {
+    for rows in [RowFormat::F32, RowFormat::Bf16] {
+        leaves_old_images_out_and_is_the_same_after_a_rewind_and_a_restart(rows);
+    }
+}
+
+fn leaves_old_images_out_and_is_the_same_after_a_rewind_and_a_restart(rows: RowFormat) {
     let new = || {
         let forest = ForestRuleParams {
             threshold: 0.99,
             max_images: 24,
+            rows,
             // Enough features for what is known of images that are alike.
             extractor: ExtractorParams::Hog(HogParams { cells: 16, orientations: 8, block: 1 }),
             ..ForestRuleParams::default()
@@ -90,8 +97,8 @@ fn the_papers_rule_leaves_old_images_out_and_is_the_same_after_a_rewind_and_a_re
 
 /// A run's verdicts over steps that go back, by a word and without one, with labels and restarts; it is settled after an act where
 /// `settles` says so.
-fn story_of_the_papers_rule(mut settles: impl FnMut() -> bool) -> Vec<String> {
-    let forest = ForestRuleParams { threshold: 0.6, max_images: 40, ..ForestRuleParams::default() };
+fn story_of_the_papers_rule(rows: RowFormat, mut settles: impl FnMut() -> bool) -> Vec<String> {
+    let forest = ForestRuleParams { threshold: 0.6, max_images: 40, rows, ..ForestRuleParams::default() };
     let params = OnlineParams { method: OnlineMethod::Forest, forest, ..OnlineParams::default() };
     let new = || run_with(OnlineParams { max_snapshots: 30, ..params.clone() });
     let mut run = new();
@@ -125,13 +132,40 @@ fn story_of_the_papers_rule(mut settles: impl FnMut() -> bool) -> Vec<String> {
 
 #[test]
 fn verdicts_are_the_same_whenever_a_run_is_settled_by_any_number_of_threads() {
-    let never = story_of_the_papers_rule(|| false);
+    let never = story_of_the_papers_rule(RowFormat::F32, || false);
     let of = |label: &str| never.iter().filter(|told| told.starts_with(label)).count();
     assert!(of("(Normal") > 50 && of("(Anomalous") > 3 && of("Some(Some(Labelled") > 3, "{never:#?}");
-    assert_eq!(story_of_the_papers_rule(|| true), never);
+    assert_eq!(story_of_the_papers_rule(RowFormat::F32, || true), never);
     for n_threads in [1, 3] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
         let mut rng = Rng::new(n_threads as u64);
-        assert_eq!(pool.install(|| story_of_the_papers_rule(|| rng.below(2) == 0)), never);
+        let told = pool.install(|| story_of_the_papers_rule(RowFormat::F32, || rng.below(2) == 0));
+        assert_eq!(told, never);
     }
+    let rounded = story_of_the_papers_rule(RowFormat::Bf16, || false);
+    assert_ne!(rounded, never, "scores differ a little");
+    assert_eq!(story_of_the_papers_rule(RowFormat::Bf16, || true), rounded);
+}
+
+fn run_of_rows(rows: RowFormat) -> OnlineRun {
+    let forest = ForestRuleParams { threshold: 0.99, rows, ..ForestRuleParams::default() };
+    run_with(OnlineParams { method: OnlineMethod::Forest, forest, ..OnlineParams::default() })
+}
+
+#[test]
+fn rounded_rows_change_scores_of_the_papers_rule_little() {
+    let scores = |rows| {
+        let judgements = feed(&mut run_of_rows(rows), 1..=60, clean);
+        judgements[20..].iter().map(|judgement| judgement.verdict.score).collect::<Vec<_>>()
+    };
+    let [exact, rounded] = [RowFormat::F32, RowFormat::Bf16].map(scores);
+    let differences = exact.iter().zip(&rounded).map(|(a, b)| (a - b).abs());
+    assert!(differences.fold(0.0, f64::max) < 0.05, "{exact:?} {rounded:?}");
+}
+
+#[test]
+fn run_whose_rows_were_rounded_does_not_go_on_with_others() {
+    let [exact, rounded] = [RowFormat::F32, RowFormat::Bf16].map(|rows| run_of_rows(rows).settings());
+    let found = manifest::first_difference("", &exact, &rounded);
+    assert_eq!(found, Some(["rule.rows", "null", "\"bf16\""].map(String::from).into()));
 }

@@ -4,6 +4,7 @@ use super::forest_evidence::MIN_IMAGES;
 use super::one_step_ahead::LAGS;
 use super::planes::MIN_SIDE;
 use super::prior::PriorFile;
+use super::rows::RowFormat;
 use crate::detector::IsolationForestParams;
 use crate::error::{Error, Result};
 use crate::extractor::{ExtractorParams, HogParams};
@@ -131,6 +132,8 @@ pub struct ForestRuleParams {
     /// Whether the ranks of a daemon within an MPI job keep a part of the trees each, as they share extraction in any case. Each is sent each image's features and
     /// holds all of them, which pays where trees are thousands; scores are the same, bit for bit. Where there are no such ranks it changes nothing.
     pub share_trees: bool,
+    /// How the features of the images that the forest is on are kept. bf16 takes half the memory, and little changes: see `models/README.md`.
+    pub rows: RowFormat,
     /// Images accepted unjudged, at least 2. The paper distrusts its verdicts before about 300; they are given from 20 on,
     /// so that a run can be watched from its start by someone who knows that.
     pub warm_up: usize,
@@ -138,7 +141,7 @@ pub struct ForestRuleParams {
     /// `contamination`), is what a sample has whose path is as long as the average one.
     pub threshold: f64,
     /// The newest images that the forest is fitted on, at least `warm_up`; when there are more, the oldest eighth is left out at a time.
-    /// Memory: a row of features each, and of `max_snapshots` more, 4 bytes a feature.
+    /// Memory: a row of features each, and of `max_snapshots` more, 4 bytes a feature, or 2.
     pub max_images: usize,
 }
 
@@ -149,6 +152,7 @@ impl Default for ForestRuleParams {
             forest: IsolationForestParams { n_trees: 500, sample_size: None, max_depth: None },
             incremental: true,
             share_trees: false,
+            rows: RowFormat::F32,
             warm_up: 20,
             threshold: 0.5,
             max_images: 2000,

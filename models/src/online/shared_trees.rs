@@ -1,6 +1,7 @@
 //! The forest of a run: its rows, and its trees, of which other processes may keep a part.
 
 use super::kept_forest::Sample;
+use super::rows::RowFormat;
 use super::tree_share::{Asked, ShareParams, ShareRequest, ShareWork, TreeKeepers, TreeShare};
 use crate::detector::IsolationForestParams;
 use crate::detector::isolation_forest::score_of;
@@ -87,9 +88,11 @@ impl Drop for SharedTrees {
 impl SharedTrees {
     /// Without rows.
     ///
+    /// - `rows`: how they are kept.
     /// - `keepers`: who keep a part of the trees each, if there are any.
     pub(super) fn new(
         params: IsolationForestParams,
+        rows: RowFormat,
         seed: u64,
         keepers: Option<Arc<dyn TreeKeepers>>,
     ) -> Self {
@@ -97,7 +100,7 @@ impl SharedTrees {
         static N_RUNS: AtomicU64 = AtomicU64::new(0);
         let keepers = keepers.filter(|keepers| keepers.n_keepers() > 0);
         let n_parts = 1 + keepers.as_ref().map_or(0, |keepers| keepers.n_keepers());
-        let share = ShareParams { forest: params, seed, part: (0, n_parts) };
+        let share = ShareParams { forest: params, rows, seed, part: (0, n_parts) };
         let others = keepers.map(|keepers| Others {
             keepers,
             params: share.clone(),

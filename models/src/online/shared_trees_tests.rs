@@ -78,13 +78,18 @@ fn scores(trees: &mut SharedTrees, is_kept: bool) -> Vec<f32> {
 
 #[test]
 fn scores_are_those_of_one_process_whoever_keeps_the_trees() {
-    for (n_trees, is_kept) in [(21, true), (21, false), (2, true)] {
-        let alone = scores(&mut SharedTrees::new(params(n_trees), 7, None), is_kept);
+    let cases = [(21, true, RowFormat::F32), (21, false, RowFormat::Bf16), (2, true, RowFormat::Bf16)];
+    for (n_trees, is_kept, rows) in cases {
+        let alone = scores(&mut SharedTrees::new(params(n_trees), rows, 7, None), is_kept);
         assert!(alone.len() > 60);
         for n_keepers in [1, 2, 5] {
             let keepers = Keepers::new(n_keepers);
-            let mut trees =
-                SharedTrees::new(params(n_trees), 7, Some(Arc::clone(&keepers) as Arc<dyn TreeKeepers>));
+            let mut trees = SharedTrees::new(
+                params(n_trees),
+                rows,
+                7,
+                Some(Arc::clone(&keepers) as Arc<dyn TreeKeepers>),
+            );
             assert_eq!(scores(&mut trees, is_kept), alone, "{n_trees} {is_kept} {n_keepers}");
             // One row an image, and another where another came in its place.
             let n_rows = keepers.n_values.load(Ordering::Relaxed) / N_FEATURES;
@@ -95,9 +100,10 @@ fn scores_are_those_of_one_process_whoever_keeps_the_trees() {
 
 #[test]
 fn keeper_that_lost_its_trees_is_told_all_again() {
-    let alone = scores(&mut SharedTrees::new(params(9), 7, None), true);
+    let alone = scores(&mut SharedTrees::new(params(9), RowFormat::F32, 7, None), true);
     let keepers = Keepers::new(2);
-    let mut trees = SharedTrees::new(params(9), 7, Some(Arc::clone(&keepers) as Arc<dyn TreeKeepers>));
+    let mut trees =
+        SharedTrees::new(params(9), RowFormat::F32, 7, Some(Arc::clone(&keepers) as Arc<dyn TreeKeepers>));
     // Lost before an image joins: found when the next is judged, and that judgement is as it would have been.
     let mut n_rows = 0;
     let mut found = Vec::new();
@@ -124,7 +130,7 @@ fn keeper_that_lost_its_trees_is_told_all_again() {
         "{error}"
     );
     let again = trees.score(&measured, 1).unwrap();
-    let mut own = SharedTrees::new(params(9), 7, None);
+    let mut own = SharedTrees::new(params(9), RowFormat::F32, 7, None);
     for idx in 0..30 {
         let sample = trees.samples()[idx];
         own.follow(
@@ -142,7 +148,8 @@ fn keeper_that_lost_its_trees_is_told_all_again() {
 #[test]
 fn run_that_is_dropped_leaves_no_trees_with_others() {
     let keepers = Keepers::new(2);
-    let mut trees = SharedTrees::new(params(9), 7, Some(Arc::clone(&keepers) as Arc<dyn TreeKeepers>));
+    let mut trees =
+        SharedTrees::new(params(9), RowFormat::F32, 7, Some(Arc::clone(&keepers) as Arc<dyn TreeKeepers>));
     scores(&mut trees, true);
     let n_kept = || keepers.shares.iter().map(|shares| shares.lock().unwrap().n_runs()).collect::<Vec<_>>();
     assert_eq!(n_kept(), [1, 1]);

@@ -4,7 +4,8 @@
 //! path lengths of a row, put together in the order of the trees, are those of one process, bit for bit.
 
 use super::kept_forest::{KeptForest, Sample};
-use crate::detector::{IsolationForestParams, SamplePool};
+use super::rows::{RowFormat, Rows};
+use crate::detector::IsolationForestParams;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, VecDeque};
@@ -16,6 +17,8 @@ use std::ops::Range;
 pub struct ShareParams {
     /// Of the forest.
     pub forest: IsolationForestParams,
+    /// How its rows are kept.
+    pub rows: RowFormat,
     /// Of the run.
     pub seed: u64,
     /// The part, from 0, and the number of parts.
@@ -62,7 +65,7 @@ pub enum ShareWork {
 pub(super) struct TreeShare {
     params: ShareParams,
     /// From the first row on.
-    rows: Option<SamplePool>,
+    rows: Option<Rows>,
     samples: VecDeque<Sample>,
     /// On the rows that are not ignored, if trees are kept.
     forest: Option<KeptForest>,
@@ -91,10 +94,7 @@ impl TreeShare {
 
     /// The row of a sample, as it is kept.
     pub(super) fn row(&self, row_idx: usize) -> Box<[f32]> {
-        let rows = self.rows.as_ref().expect("there are as many rows as samples");
-        let mut row = vec![0.0; rows.n_features()];
-        rows.copy_row(row_idx, &mut row);
-        row.into()
+        self.rows.as_ref().expect("there are as many rows as samples").row(row_idx)
     }
 
     /// Does something with the share; returns path lengths, one of each tree, where `row` is measured.
@@ -116,19 +116,16 @@ impl TreeShare {
 
     fn forget(&mut self, n_oldest: usize, n_left: usize) {
         let Some(rows) = &mut self.rows else { return };
-        for _ in 0..n_oldest {
-            rows.pop_front();
-            self.samples.pop_front();
-        }
-        rows.truncate(n_left);
+        rows.forget(n_oldest, n_left);
+        self.samples.drain(..n_oldest.min(self.samples.len()));
         self.samples.truncate(n_left);
     }
 
     fn push(&mut self, sample: Sample, row: &[f32]) -> Result<()> {
         // The first row may be of another length than those forgotten.
-        let rows = match self.rows.take().filter(|rows| rows.n_rows() > 0) {
+        let rows = match self.rows.take().filter(|rows| !rows.is_empty()) {
             Some(rows) => rows,
-            None => SamplePool::new(row.len())?,
+            None => Rows::new(self.params.rows, row.len())?,
         };
         self.rows.insert(rows).push(row)?;
         self.samples.push_back(sample);
@@ -143,7 +140,7 @@ impl TreeShare {
         if is_kept && !trees.is_empty() {
             let samples: Vec<Sample> = self.samples.iter().skip(n_ignored).copied().collect();
             let ShareParams { forest, seed, .. } = &self.params;
-            self.forest = Some(KeptForest::follow(before, forest, trees, rows, &samples, *seed)?);
+            self.forest = Some(rows.follow(before, forest, trees, &samples, *seed)?);
         }
         rows.reserve();
         Ok(())
@@ -155,7 +152,7 @@ impl TreeShare {
         match (&self.forest, &self.rows) {
             _ if trees.is_empty() => Ok(Vec::new()),
             (Some(forest), _) => Ok(forest.path_lengths(row)),
-            (None, Some(rows)) => self.params.forest.path_lengths_against_pool(rows, row, seed, trees),
+            (None, Some(rows)) => rows.path_lengths(&self.params.forest, row, seed, trees),
             (None, None) => Err(Error::TooFewSamples { what: "isolation forest", wanted: 2, found: 0 }),
         }
     }

@@ -172,9 +172,9 @@ impl IsolationForestParams {
     }
 
     /// The path lengths of `row`, which is finite, in these trees of the forest of [`fit_pool`](Self::fit_pool).
-    pub(crate) fn path_lengths_against_pool(
+    pub(crate) fn path_lengths_against_pool<E: Stored>(
         &self,
-        samples: &SamplePool,
+        samples: &SamplePool<E>,
         row: &[f32],
         seed: u64,
         trees: Range<usize>,
