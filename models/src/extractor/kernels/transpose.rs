@@ -5,6 +5,10 @@ use std::arch::x86_64::*;
 /// Rows and columns of what is turned at once.
 pub(super) const SIDE: usize = 16;
 
+/// How many turns before its own what a turn reads and writes is asked for: sixteen rows each lie in a page of their own, which the processor does
+/// not look ahead in.
+const AHEAD: usize = 2;
+
 /// Writes the `SIDE` rows of `SIDE` values at `from` as columns at `to`; rows lie `from_stride` and `to_stride` values apart.
 ///
 /// # Safety
@@ -15,8 +19,11 @@ pub(super) unsafe fn turn(from: *const f32, from_stride: usize, to: *mut f32, to
     // Loops over arrays, not closures: those would be called, and pass their registers through memory.
     let mut rows = [_mm512_setzero_ps(); SIDE];
     for (at, row) in rows.iter_mut().enumerate() {
-        // SAFETY: the caller's promise.
-        *row = unsafe { _mm512_loadu_ps(from.add(at * from_stride)) };
+        // SAFETY: the caller's promise; a hint touches no memory.
+        *row = unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add((at + AHEAD * SIDE) * from_stride).cast());
+            _mm512_loadu_ps(from.add(at * from_stride))
+        };
     }
     // Pairs of rows: in each quarter of a register two values of either, first the lower two.
     let mut pairs = rows;
@@ -45,8 +52,12 @@ pub(super) unsafe fn turn(from: *const f32, from_stride: usize, to: *mut f32, to
             _mm512_shuffle_f32x4::<0xdd>(odd[0], odd[1]),
         ];
         for (quarter, values) in columns.into_iter().enumerate() {
-            // SAFETY: the caller's promise.
-            unsafe { _mm512_storeu_ps(to.add((4 * quarter + column) * to_stride), values) };
+            // SAFETY: the caller's promise; a hint touches no memory.
+            unsafe {
+                let to = to.add((4 * quarter + column) * to_stride);
+                _mm_prefetch::<_MM_HINT_T0>(to.wrapping_add((AHEAD + 1) * SIDE).cast());
+                _mm512_storeu_ps(to, values);
+            }
         }
     }
 }

@@ -1,5 +1,11 @@
 //! One vector register of `f32`, so that each kernel is written once for every instruction set.
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+
+/// Values of a cache line.
+pub(super) const LINE: usize = 64 / size_of::<f32>();
+
 /// A vector register of [`LANES`](Self::LANES) values.
 ///
 /// # Safety
@@ -13,6 +19,18 @@ pub(super) trait Vector: Copy {
     unsafe fn splat(value: f32) -> Self;
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn store(self, to: *mut f32);
+    /// As [`store`](Self::store), and asks for the line `next` values on, which will be stored to soon: those who write to many places in
+    /// turn wait for each to come from a farther cache otherwise.
+    #[inline(always)]
+    unsafe fn store_then(self, to: *mut f32, next: usize) {
+        // SAFETY: the caller's promise; a hint touches no memory.
+        unsafe {
+            #[cfg(target_arch = "x86_64")]
+            _mm_prefetch::<_MM_HINT_T0>(to.wrapping_add(next).cast());
+            let _ = next;
+            self.store(to);
+        }
+    }
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn sub(self, other: Self) -> Self;
     /// The greater; `other` where one is NaN.

@@ -6,7 +6,7 @@
 //! method's.
 
 use super::transform::{Input, Output, each_register};
-use crate::extractor::kernels::vector::Vector;
+use crate::extractor::kernels::vector::{LINE, Vector};
 
 /// Outputs of a tile in each direction.
 pub(in crate::extractor::kernels) const TILE: usize = 3;
@@ -105,11 +105,11 @@ unsafe fn input_register<V: Vector>(
                 let [c0, c1, c2, c3, c4] = &half;
                 let points = input_1d::<V>([c0[$row], c1[$row], c2[$row], c3[$row], c4[$row]]);
                 let to = to.add($row * REACH * point_stride);
-                points[0].store(to);
-                points[1].store(to.add(point_stride));
-                points[2].store(to.add(2 * point_stride));
-                points[3].store(to.add(3 * point_stride));
-                points[4].store(to.add(4 * point_stride));
+                points[0].store_then(to, LINE);
+                points[1].store_then(to.add(point_stride), LINE);
+                points[2].store_then(to.add(2 * point_stride), LINE);
+                points[3].store_then(to.add(3 * point_stride), LINE);
+                points[4].store_then(to.add(4 * point_stride), LINE);
             };
         }
         row!(0);
@@ -170,7 +170,9 @@ unsafe fn output_tile<V: Vector, const WHOLE: bool>(tile: &Output) {
                         let to = tile.to.wrapping_add($row * tile.row_stride + channel);
                         for (column, value) in pixels.into_iter().enumerate() {
                             if WHOLE || column < tile.columns {
-                                floor.max(value.add(bias)).store(to.add(column * tile.pixel_stride));
+                                floor
+                                    .max(value.add(bias))
+                                    .store_then(to.add(column * tile.pixel_stride), tile.width);
                             }
                         }
                     }

@@ -4,7 +4,7 @@
 //! the time goes by the weights that come from memory.
 
 use super::transform::{Input, Output, each_register};
-use crate::extractor::kernels::vector::Vector;
+use crate::extractor::kernels::vector::{LINE, Vector};
 
 /// Outputs of a tile in each direction.
 pub(in crate::extractor::kernels) const TILE: usize = 2;
@@ -72,10 +72,10 @@ unsafe fn input_register<V: Vector>(
             ($row:literal) => {
                 let points = input_1d::<V>([c0[$row], c1[$row], c2[$row], c3[$row]]);
                 let to = to.add($row * REACH * point_stride);
-                points[0].store(to);
-                points[1].store(to.add(point_stride));
-                points[2].store(to.add(2 * point_stride));
-                points[3].store(to.add(3 * point_stride));
+                points[0].store_then(to, LINE);
+                points[1].store_then(to.add(point_stride), LINE);
+                points[2].store_then(to.add(2 * point_stride), LINE);
+                points[3].store_then(to.add(3 * point_stride), LINE);
             };
         }
         row!(0);

@@ -6,7 +6,7 @@
 //! and since the three products of the middle share their weights, 25 planes of weights.
 
 use super::transform::{Input, Output, each_register};
-use crate::extractor::kernels::vector::Vector;
+use crate::extractor::kernels::vector::{LINE, Vector};
 
 /// Outputs of a tile in each direction.
 pub(in crate::extractor::kernels) const TILE: usize = 3;
@@ -73,13 +73,13 @@ unsafe fn input_register<V: Vector>(
     macro_rules! row {
         ($row:literal: $pixels:expr) => {
             let p: [V; REACH] = $pixels;
-            p[0].sub(p[4]).store(to.add(const { point($row, 0) } * point_stride));
-            p[2].add(p[4]).store(to.add(const { point($row, 1) } * point_stride));
-            p[4].sub(p[2]).store(to.add(const { point($row, 2) } * point_stride));
-            p[6].sub(p[2]).store(to.add(const { point($row, 3) } * point_stride));
-            p[1].store(to.add(const { point($row, 4) } * point_stride));
-            p[3].store(to.add(const { point($row, 5) } * point_stride));
-            p[5].store(to.add(const { point($row, 6) } * point_stride));
+            p[0].sub(p[4]).store_then(to.add(const { point($row, 0) } * point_stride), LINE);
+            p[2].add(p[4]).store_then(to.add(const { point($row, 1) } * point_stride), LINE);
+            p[4].sub(p[2]).store_then(to.add(const { point($row, 2) } * point_stride), LINE);
+            p[6].sub(p[2]).store_then(to.add(const { point($row, 3) } * point_stride), LINE);
+            p[1].store_then(to.add(const { point($row, 4) } * point_stride), LINE);
+            p[3].store_then(to.add(const { point($row, 5) } * point_stride), LINE);
+            p[5].store_then(to.add(const { point($row, 6) } * point_stride), LINE);
         };
         ($row:literal, $one:literal) => {
             row!($row: [pixel!($one, 0), pixel!($one, 1), pixel!($one, 2), pixel!($one, 3), pixel!($one, 4), pixel!($one, 5), pixel!($one, 6)])
@@ -165,7 +165,9 @@ unsafe fn output_tile<V: Vector, const WHOLE: bool>(tile: &Output) {
                         let to = tile.to.wrapping_add($column * tile.pixel_stride + channel);
                         for (row, value) in pixels.into_iter().enumerate() {
                             if WHOLE || row < tile.rows {
-                                floor.max(value.add(bias)).store(to.add(row * tile.row_stride));
+                                floor
+                                    .max(value.add(bias))
+                                    .store_then(to.add(row * tile.row_stride), tile.width);
                             }
                         }
                     }
