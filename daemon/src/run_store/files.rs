@@ -94,7 +94,7 @@ fn newest_head(dir: &Path) -> Result<Option<(usize, Head)>, Refused> {
         End::Whole => {}
         End::Torn => tracing::warn!(
             %dir, head = HEADS[idx], generation,
-            "the daemon ended while it stored a run, before it answered: the run goes on from what was stored before"
+            "a stored run's last line is not whole, as where the daemon is killed while it stores a run: it goes on from the line before"
         ),
         End::Damaged { reason, n_lost } => tracing::error!(
             %dir, head = HEADS[idx], damage = reason, generation, n_lost,
