@@ -64,14 +64,15 @@ impl RunStore {
     ///
     /// If the directory cannot be read.
     pub fn runs(&self, settings: &RunSettings) -> anyhow::Result<Vec<(String, RunManifest)>> {
-        let listing = || -> io::Result<Vec<(SystemTime, String)>> {
+        let listing = || -> io::Result<Vec<(Option<SystemTime>, String)>> {
             let mut names = Vec::new();
             for entry in fs::read_dir(&self.dir)? {
                 let entry = entry?;
                 let name = entry.file_name().into_string().unwrap_or_default();
                 if let Some(run) = name.strip_prefix(RUN) {
-                    // Of the directory, which changes with every image.
-                    let used = entry.metadata()?.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+                    // Of the newest head, which has a line for each change; a run without one was never stored as a whole.
+                    let changed = |head| fs::metadata(entry.path().join(head))?.modified();
+                    let used = files::HEADS.into_iter().filter_map(|head| changed(head).ok()).max();
                     names.push((used, run.to_owned()));
                 }
             }

@@ -12,6 +12,7 @@ use anomalyd_models::online::{OnlineParams, Streams, Truth};
 use ndarray::Array3;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
+use std::time::Duration;
 
 fn settings() -> RunSettings {
     RunSettings {
@@ -276,6 +277,26 @@ fn stream_that_was_forgotten_wholly_and_begins_anew_is_stored_anew() {
         files.save(&streams, &answered).unwrap();
         assert_eq!(streams.last_step_of("v:3"), None);
     }
+}
+
+#[test]
+fn run_that_went_back_last_was_used_last() {
+    let temporary = tempfile::tempdir().unwrap();
+    let store = open(temporary.path());
+    let (mut files, mut streams, answered) = stored(&store, 2);
+    store.open_run("b", &settings()).0.save(&streams, &answered).unwrap();
+    for (age, run) in ["run-b", "run-a"].into_iter().enumerate() {
+        let dir = temporary.path().join(run);
+        for name in names(&dir) {
+            let file = fs::File::options().write(true).open(dir.join(name)).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(60 * (age as u64 + 1))).unwrap();
+        }
+    }
+    let order = || store.runs(&settings()).unwrap().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    assert_eq!(order(), ["a", "b"]);
+    streams.rewind(1).unwrap();
+    files.save(&streams, &answered).unwrap();
+    assert_eq!(order(), ["b", "a"]);
 }
 
 #[test]
