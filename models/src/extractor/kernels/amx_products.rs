@@ -1,17 +1,22 @@
-//! The loop of products that take one instruction of x86's matrix unit each (AMX): of bf16, and of 8 bits.
+//! The loops of products by x86's matrix unit (AMX), over registers of 16 pixels and of 16 output channels.
 
-/// Adds up a tile's products in four registers of sums, or in two for up to 16 pixels, and stores them; [`LINES`] lines are fetched ahead at each step.
+/// Adds up a tile's products in four registers of sums, or in two for up to 16 pixels, and stores them.
 ///
-/// - `$product`: the instruction; `$step`: the words of a step of the sum.
-/// - `$panel_row`: bytes between two rows of a step of the panel; `$second_half`: those, written as text, between its two halves of output channels.
+/// - `$step`: the words of a step of the sum; `$pixel_bytes`, `$panel_bytes`: bytes, written as text, from one step to the next of the activations and of the panel.
+/// - `$panel_row`: bytes between two rows of a step of the panel.
 /// - `$sums`: where the sums go; `$row`: bytes between two pixels there.
+/// - `$two`, `$one`: the instructions of a step for two registers of pixels, or one. Activations lie at `{p}` and `{q}`, `{s}` apart, the panel at `{b}`, `{w}` apart, lines to be
+///   fetched ahead at `{f}`; sums of the first pixels are `tmm0` and `tmm1`, of the second `tmm2` and `tmm3`.
 ///
 /// # Safety
 ///
 /// To be used where the activations of the tile's pixels can be read, up to 16 of a tile of fewer, and so can `depth` rows of the panel for each segment; where the
 /// sums of as many pixels can be written; and where this thread has [set up](super::amx::enter) the unit.
-macro_rules! products {
-    ($tile:ident, $product:literal, $step:expr, $panel_row:expr, $second_half:literal, $sums:expr, $row:expr) => {{
+macro_rules! sum_up {
+    (
+        $tile:ident, $step:expr, $pixel_bytes:literal, $panel_bytes:literal, $panel_row:expr, $sums:expr, $row:expr,
+        [$($two:expr),* $(,)?], [$($one:expr),* $(,)?]
+    ) => {{
         let stride = $tile.a_stride * size_of::<f32>();
         let skip = ($tile.segment_stride.wrapping_sub($tile.depth)).wrapping_mul(size_of::<f32>());
         if $tile.pixels > $crate::extractor::kernels::amx::ROWS {
@@ -28,25 +33,10 @@ macro_rules! products {
                     "2:",
                     "mov {k}, {groups}",
                     "3:",
-                    "tileloadd tmm4, [{p}+{s}]",
-                    "tileloadd tmm6, [{b}+{w}]",
-                    "prefetcht1 [{f}+0]",
-                    "prefetcht1 [{f}+64]",
-                    concat!($product, " tmm0, tmm4, tmm6"),
-                    concat!("tileloadd tmm7, [{b}+{w}+", $second_half, "]"),
-                    "prefetcht1 [{f}+128]",
-                    "prefetcht1 [{f}+192]",
-                    concat!($product, " tmm1, tmm4, tmm7"),
-                    "tileloadd tmm5, [{q}+{s}]",
-                    "prefetcht1 [{f}+256]",
-                    "prefetcht1 [{f}+320]",
-                    concat!($product, " tmm2, tmm5, tmm6"),
-                    "prefetcht1 [{f}+384]",
-                    "prefetcht1 [{f}+448]",
-                    concat!($product, " tmm3, tmm5, tmm7"),
-                    "add {p}, 64",
-                    "add {q}, 64",
-                    "add {b}, 2048",
+                    $($two,)*
+                    concat!("add {p}, ", $pixel_bytes),
+                    concat!("add {q}, ", $pixel_bytes),
+                    concat!("add {b}, ", $panel_bytes),
                     "add {f}, {g}",
                     "dec {k}",
                     "jnz 3b",
@@ -85,21 +75,9 @@ macro_rules! products {
                     "2:",
                     "mov {k}, {groups}",
                     "3:",
-                    "tileloadd tmm4, [{p}+{s}]",
-                    "tileloadd tmm6, [{b}+{w}]",
-                    "prefetcht1 [{f}+0]",
-                    "prefetcht1 [{f}+64]",
-                    "prefetcht1 [{f}+128]",
-                    "prefetcht1 [{f}+192]",
-                    concat!($product, " tmm0, tmm4, tmm6"),
-                    concat!("tileloadd tmm7, [{b}+{w}+", $second_half, "]"),
-                    "prefetcht1 [{f}+256]",
-                    "prefetcht1 [{f}+320]",
-                    "prefetcht1 [{f}+384]",
-                    "prefetcht1 [{f}+448]",
-                    concat!($product, " tmm1, tmm4, tmm7"),
-                    "add {p}, 64",
-                    "add {b}, 2048",
+                    $($one,)*
+                    concat!("add {p}, ", $pixel_bytes),
+                    concat!("add {b}, ", $panel_bytes),
                     "add {f}, {g}",
                     "dec {k}",
                     "jnz 3b",
@@ -126,6 +104,62 @@ macro_rules! products {
             }
         }
     }};
+}
+pub(super) use sum_up;
+
+/// [`sum_up`] where a product takes one instruction: of bf16, and of 8 bits. [`LINES`] lines are fetched ahead at each step.
+///
+/// - `$product`: the instruction; `$second_half`: bytes, written as text, between the panel's two halves of output channels.
+/// - The others: as there.
+///
+/// # Safety
+///
+/// As there.
+macro_rules! products {
+    ($tile:ident, $product:literal, $step:expr, $panel_row:expr, $second_half:literal, $sums:expr, $row:expr) => {
+        $crate::extractor::kernels::amx_products::sum_up!(
+            $tile,
+            $step,
+            "64",
+            "2048",
+            $panel_row,
+            $sums,
+            $row,
+            [
+                "tileloadd tmm4, [{p}+{s}]",
+                "tileloadd tmm6, [{b}+{w}]",
+                "prefetcht1 [{f}+0]",
+                "prefetcht1 [{f}+64]",
+                concat!($product, " tmm0, tmm4, tmm6"),
+                concat!("tileloadd tmm7, [{b}+{w}+", $second_half, "]"),
+                "prefetcht1 [{f}+128]",
+                "prefetcht1 [{f}+192]",
+                concat!($product, " tmm1, tmm4, tmm7"),
+                "tileloadd tmm5, [{q}+{s}]",
+                "prefetcht1 [{f}+256]",
+                "prefetcht1 [{f}+320]",
+                concat!($product, " tmm2, tmm5, tmm6"),
+                "prefetcht1 [{f}+384]",
+                "prefetcht1 [{f}+448]",
+                concat!($product, " tmm3, tmm5, tmm7"),
+            ],
+            [
+                "tileloadd tmm4, [{p}+{s}]",
+                "tileloadd tmm6, [{b}+{w}]",
+                "prefetcht1 [{f}+0]",
+                "prefetcht1 [{f}+64]",
+                "prefetcht1 [{f}+128]",
+                "prefetcht1 [{f}+192]",
+                concat!($product, " tmm0, tmm4, tmm6"),
+                concat!("tileloadd tmm7, [{b}+{w}+", $second_half, "]"),
+                "prefetcht1 [{f}+256]",
+                "prefetcht1 [{f}+320]",
+                "prefetcht1 [{f}+384]",
+                "prefetcht1 [{f}+448]",
+                concat!($product, " tmm1, tmm4, tmm7"),
+            ]
+        )
+    };
 }
 
 /// Lines that are fetched ahead at each step of the sum.
