@@ -12,7 +12,7 @@ use super::vector::Neon;
 use super::vector::{Portable, Vector};
 #[cfg(target_arch = "x86_64")]
 use super::vector::{Ymm, Zmm};
-use super::winograd::{medium, small, strided, transform};
+use super::winograd::{large, medium, small, strided, transform};
 #[cfg(target_arch = "x86_64")]
 use super::x86::*;
 #[cfg(target_arch = "x86_64")]
@@ -218,13 +218,13 @@ macro_rules! kernels {
             $(#[$feature])?
             unsafe fn winograd_input(input: &transform::Input) {
                 // SAFETY: as above.
-                unsafe { transform::input::<$vector>(input) }
+                unsafe { large::input::<$vector>(input) }
             }
 
             $(#[$feature])?
             unsafe fn winograd_output(output: &transform::Output) {
                 // SAFETY: as above.
-                unsafe { transform::output::<$vector>(output) }
+                unsafe { large::output::<$vector>(output) }
             }
 
             $(#[$feature])?

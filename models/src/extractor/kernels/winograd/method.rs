@@ -1,6 +1,6 @@
 //! What differs between Winograd's methods.
 
-use super::{medium, small, strided, transform};
+use super::{large, medium, small, strided};
 use crate::extractor::kernels::network::Convolution;
 
 /// The most points that a method has in each direction.
@@ -28,13 +28,8 @@ enum Kind {
     Medium = 3,
 }
 
-const PLAIN: Method = Method {
-    kind: Kind::Plain,
-    stride: 1,
-    tile: transform::TILE,
-    reach: transform::REACH,
-    planes: transform::REACH,
-};
+const PLAIN: Method =
+    Method { kind: Kind::Plain, stride: 1, tile: large::TILE, reach: large::REACH, planes: large::REACH };
 const SMALL: Method =
     Method { kind: Kind::Small, stride: 1, tile: small::TILE, reach: small::REACH, planes: small::REACH };
 const MEDIUM: Method =
@@ -84,7 +79,7 @@ impl Method {
     pub(super) fn filter(self, g: [f64; 3]) -> [f64; MAX_REACH] {
         let mut values = [0.0; MAX_REACH];
         match self.kind {
-            Kind::Plain => values[..transform::REACH].copy_from_slice(&transform::filter_1d(g)),
+            Kind::Plain => values[..large::REACH].copy_from_slice(&large::filter_1d(g)),
             Kind::Medium => values[..medium::REACH].copy_from_slice(&medium::filter_1d(g)),
             Kind::Small => values[..small::REACH].copy_from_slice(&small::filter_1d(g)),
             Kind::Strided => values[..strided::PLANES].copy_from_slice(&strided::filter_1d(g)),

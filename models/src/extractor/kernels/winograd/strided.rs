@@ -5,7 +5,7 @@
 //! (section 4 of A. Lavin and S. Gray, Fast Algorithms for Convolutional Neural Networks, 2016). So a tile of 3 x 3 outputs takes 49 products in place of 81,
 //! and since the three products of the middle share their weights, 25 planes of weights.
 
-use super::transform::{Input, Output, each_register};
+use super::transform::{Input, Output, each_register, of_tiles};
 use crate::extractor::kernels::vector::{LINE, Vector};
 
 /// Outputs of a tile in each direction.
@@ -40,16 +40,7 @@ pub(super) fn filter_1d([first, middle, last]: [f64; 3]) -> [f64; PLANES] {
     [first, (first + last) / 2.0, (first - last) / 2.0, last, middle]
 }
 
-/// Transforms an input tile.
-///
-/// # Safety
-///
-/// [`Vector`]'s contract; the pixels of `rows` and `columns` can be read, the points written, `channels` is a multiple of the lanes.
-#[inline(always)]
-pub(in crate::extractor::kernels) unsafe fn input<V: Vector>(tile: &Input) {
-    // SAFETY: the caller's promise; of a tile that is not whole only the pixels in the map are read, and then those laid out there.
-    unsafe { each_register!(V, tile, REACH, input_register) }
-}
+of_tiles!();
 
 /// Transforms one register of channels of a whole tile.
 ///
@@ -105,23 +96,6 @@ unsafe fn input_register<V: Vector>(
         row!(4, 1);
         row!(5, 3);
         row!(6, 5);
-    }
-}
-
-/// Transforms a tile of products back, and adds bias and ReLU.
-///
-/// # Safety
-///
-/// [`Vector`]'s contract; the points can be read, the pixels of `rows` and `columns` written, `width` is a multiple of the lanes.
-#[inline(always)]
-pub(in crate::extractor::kernels) unsafe fn output<V: Vector>(tile: &Output) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        if tile.rows == TILE && tile.columns == TILE {
-            output_tile::<V, true>(tile);
-        } else {
-            output_tile::<V, false>(tile);
-        }
     }
 }
 
