@@ -142,7 +142,7 @@ fn lasting(text: String) -> &'static str {
 mod tests {
     use super::*;
     use anomalyd_models::detector::IsolationForestParams;
-    use anomalyd_models::online::{ShareParams, ShareWork};
+    use anomalyd_models::online::{RowFormat, ShareParams, ShareWork};
     use std::sync::Arc;
 
     #[test]
@@ -188,7 +188,12 @@ mod tests {
         let job = Job::Extract { by, n_images: 2 };
         assert_eq!(job.n_values(), 210);
         assert_eq!(serde_json::from_slice::<Job>(&serde_json::to_vec(&job).unwrap()).unwrap(), job);
-        let params = ShareParams { forest: IsolationForestParams::default(), seed: u64::MAX, part: (0, 3) };
+        let params = ShareParams {
+            forest: IsolationForestParams::default(),
+            rows: RowFormat::Bf16,
+            seed: u64::MAX,
+            part: (0, 3),
+        };
         let work =
             vec![ShareWork::Forget { n_oldest: 1, n_left: 4 }, ShareWork::Measure { seed: u64::MAX - 1 }];
         let request = ShareRequest { run: 1, params, n_rows: 6, work, same_row: true };
