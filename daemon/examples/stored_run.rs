@@ -10,6 +10,7 @@ use anomalyd::run_store::{Answered, RunStore};
 use anomalyd_models::extractor::{ExtractorParams, ExtractorSource, OwnExtractors};
 use anomalyd_models::image::{Crop, Decoded, Limits, Preprocess, decode};
 use anomalyd_models::online::{OnlineMethod, OnlineParams, RunSettings, Streams};
+use anomalyd_models::rng::Rng;
 use anomalyd_models::{FeatureExtractor, ImageShape};
 use ndarray::{Array2, Array3, ArrayView4};
 use std::error::Error;
@@ -39,13 +40,9 @@ impl FeatureExtractor for Random {
     }
 
     fn extract(&self, _: ArrayView4<'_, f32>) -> anomalyd_models::Result<Array2<f32>> {
-        let mut state = self.n_images.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        Ok(Array2::from_shape_simple_fn((1, self.n_features), || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state as u32 as f32 - u32::MAX as f32 * 2.0 / 3.0).max(0.0)
-        }))
+        let mut rng = Rng::derived(1, self.n_images.fetch_add(1, Ordering::Relaxed));
+        let feature = || (rng.uniform() as f32 - 2.0 / 3.0).max(0.0);
+        Ok(Array2::from_shape_simple_fn((1, self.n_features), feature))
     }
 }
 
