@@ -216,13 +216,13 @@ macro_rules! kernels {
             }
 
             $(#[$feature])?
-            unsafe fn winograd_input(input: &transform::Input) {
+            unsafe fn large_input(input: &transform::Input) {
                 // SAFETY: as above.
                 unsafe { large::input::<$vector>(input) }
             }
 
             $(#[$feature])?
-            unsafe fn winograd_output(output: &transform::Output) {
+            unsafe fn large_output(output: &transform::Output) {
                 // SAFETY: as above.
                 unsafe { large::output::<$vector>(output) }
             }
@@ -273,7 +273,7 @@ macro_rules! kernels {
                 stem: PRODUCT,
                 pool_row: pool,
                 winograd: Some([
-                    Transforms { input: winograd_input, output: winograd_output },
+                    Transforms { input: large_input, output: large_output },
                     Transforms { input: strided_input, output: strided_output },
                     Transforms { input: small_input, output: small_output },
                     Transforms { input: medium_input, output: medium_output },

@@ -22,14 +22,14 @@ pub(in crate::extractor::kernels) struct Method {
 /// Whose transforms, by their number among those of an instruction set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    Plain = 0,
+    Large = 0,
     Strided = 1,
     Small = 2,
     Medium = 3,
 }
 
-const PLAIN: Method =
-    Method { kind: Kind::Plain, stride: 1, tile: large::TILE, reach: large::REACH, planes: large::REACH };
+const LARGE: Method =
+    Method { kind: Kind::Large, stride: 1, tile: large::TILE, reach: large::REACH, planes: large::REACH };
 const SMALL: Method =
     Method { kind: Kind::Small, stride: 1, tile: small::TILE, reach: small::REACH, planes: small::REACH };
 const MEDIUM: Method =
@@ -45,7 +45,7 @@ const STRIDED: Method = Method {
 impl Method {
     /// Those that give a convolution of this stride.
     pub(in crate::extractor::kernels) fn all(stride: usize) -> &'static [Method] {
-        if stride == 1 { &[PLAIN, MEDIUM, SMALL] } else { &[STRIDED] }
+        if stride == 1 { &[LARGE, MEDIUM, SMALL] } else { &[STRIDED] }
     }
 
     /// The one that takes the least time for an output of so many rows and columns, with that time (see [`cost`](Self::cost)).
@@ -79,7 +79,7 @@ impl Method {
     pub(super) fn filter(self, g: [f64; 3]) -> [f64; MAX_REACH] {
         let mut values = [0.0; MAX_REACH];
         match self.kind {
-            Kind::Plain => values[..large::REACH].copy_from_slice(&large::filter_1d(g)),
+            Kind::Large => values[..large::REACH].copy_from_slice(&large::filter_1d(g)),
             Kind::Medium => values[..medium::REACH].copy_from_slice(&medium::filter_1d(g)),
             Kind::Small => values[..small::REACH].copy_from_slice(&small::filter_1d(g)),
             Kind::Strided => values[..strided::PLANES].copy_from_slice(&strided::filter_1d(g)),
