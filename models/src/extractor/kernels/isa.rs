@@ -12,7 +12,7 @@ use super::vector::Neon;
 use super::vector::{Portable, Vector};
 #[cfg(target_arch = "x86_64")]
 use super::vector::{Ymm, Zmm};
-use super::winograd::{large, medium, small, strided, transform};
+use super::winograd::{large, line, medium, small, strided, transform};
 #[cfg(target_arch = "x86_64")]
 use super::x86::*;
 #[cfg(target_arch = "x86_64")]
@@ -131,6 +131,8 @@ pub(super) struct Kernels {
     pub(super) product: Product,
     /// The first layer's, from f32 to f32.
     pub(super) stem: Product,
+    /// Its transforms along rows, where it has such.
+    pub(super) line: Line,
     /// From f32 to what the other layers take.
     pub(super) pool_row: unsafe fn(&super::max_pool::Row),
     /// By the methods' numbers; none where the products are so fast that the transforms do not pay.
@@ -170,6 +172,13 @@ pub(super) struct Product {
 pub(super) struct Transforms {
     pub(super) input: unsafe fn(&transform::Input),
     pub(super) output: unsafe fn(&transform::Output),
+}
+
+/// The transforms of `winograd/line.rs`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Line {
+    pub(super) input: unsafe fn(&line::Input),
+    pub(super) output: unsafe fn(&line::Output),
 }
 
 /// A thread may multiply while this lives.
@@ -263,6 +272,20 @@ macro_rules! kernels {
                 unsafe { medium::output::<$vector>(output) }
             }
 
+            $(#[$feature])?
+            unsafe fn line_input(input: &line::Input) {
+                // SAFETY: as above.
+                unsafe { line::input::<$vector>(input) }
+            }
+
+            $(#[$feature])?
+            unsafe fn line_output(output: &line::Output) {
+                // SAFETY: as above.
+                unsafe { line::output::<$vector>(output) }
+            }
+
+            pub(super) const LINE: Line = Line { input: line_input, output: line_output };
+
             pub(super) const PRODUCT: Product = Product { tile: $tile, depth: $depth, multiply, pack, lines: $lines, step: 1 };
 
             pub(super) static KERNELS: Kernels = Kernels {
@@ -271,6 +294,7 @@ macro_rules! kernels {
                 cache: $cache,
                 product: PRODUCT,
                 stem: PRODUCT,
+                line: LINE,
                 pool_row: pool,
                 winograd: Some([
                     Transforms { input: large_input, output: large_output },
@@ -324,6 +348,7 @@ static AMX: Kernels = Kernels {
         step: split::GROUP,
     },
     stem: avx512::PRODUCT,
+    line: avx512::LINE,
     pool_row: group::pool_row::<2>,
     winograd: None,
     decode: Some(group::decode::<2>),
@@ -346,6 +371,7 @@ static AMX_BF16: Kernels = Kernels {
         step: split::GROUP / 2,
     },
     stem: avx512::PRODUCT,
+    line: avx512::LINE,
     pool_row: group::pool_row::<1>,
     winograd: None,
     decode: Some(group::decode::<1>),
@@ -383,6 +409,7 @@ static INT8_VNNI: Kernels = Kernels {
         step: 1,
     },
     stem: avx512::PRODUCT,
+    line: avx512::LINE,
     pool_row: group::pool_row::<1>,
     winograd: None,
     decode: Some(group::decode::<1>),

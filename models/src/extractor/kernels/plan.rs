@@ -123,7 +123,7 @@ impl Plan {
         }
         let team = Team::new(options.n_threads)
             .map_err(|source| Error::Backend { what: "starting a thread", source: source.into() })?;
-        let mut needed = [stem.scratch(), 0];
+        let mut needed = [stem.scratch(kernels), 0];
         for step in &steps {
             let more = match step {
                 Step::Winograd(step) => step.scratch(kernels),

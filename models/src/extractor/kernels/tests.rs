@@ -338,15 +338,17 @@ proptest! {
         let image = random_image(seed, rows, columns);
         let wanted = naive_network(&network, &image);
         for isa in sets() {
-            for (found, wanted) in run(&network, &image, isa, 2, &[0, 1, 2]).iter().zip(&wanted) {
+            let maps = run(&network, &image, isa, 2, &[0, 1, 2]);
+            for (tap, (found, wanted)) in maps.iter().zip(&wanted).enumerate() {
                 let found = error(found, wanted);
                 let tolerance = match isa {
                     Isa::Amx => TOLERANCE_SPLIT_NETWORK,
                     Isa::AmxBf16 => TOLERANCE_BF16_NETWORK,
                     Isa::Int8Vnni | Isa::Int8Amx => TOLERANCE_INT8_NETWORK,
+                    _ if tap == 0 => TOLERANCE,
                     _ => TOLERANCE_WINOGRAD,
                 };
-                prop_assert!(found < tolerance, "{isa:?}: relative error {found:e}");
+                prop_assert!(found < tolerance, "{isa:?}, tap {tap}: relative error {found:e}");
             }
         }
     }

@@ -1,6 +1,7 @@
 //! 3 x 3 convolutions by Winograd's method: a quarter of the multiplications at stride 1 (25 of 81 or four ninths on small maps), six tenths at stride 2.
 
 pub(super) mod large;
+pub(super) mod line;
 pub(super) mod medium;
 pub(super) mod method;
 pub(super) mod small;
