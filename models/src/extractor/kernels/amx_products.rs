@@ -107,6 +107,33 @@ macro_rules! sum_up {
 }
 pub(super) use sum_up;
 
+/// Asks for four lines of the panel that the next step of the sum takes, `$at` bytes from its beginning, towards the first cache: where the unit waits for lines from the
+/// second, it has nothing else to do. A step has `$step` bytes.
+macro_rules! near {
+    ($step:literal, $at:literal) => {
+        concat!(
+            "prefetcht0 [{b}+",
+            $step,
+            "+",
+            $at,
+            "]\nprefetcht0 [{b}+",
+            $step,
+            "+",
+            $at,
+            "+64]\nprefetcht0 [{b}+",
+            $step,
+            "+",
+            $at,
+            "+128]\nprefetcht0 [{b}+",
+            $step,
+            "+",
+            $at,
+            "+192]"
+        )
+    };
+}
+pub(super) use near;
+
 /// [`sum_up`] where a product takes one instruction: of bf16, and of 8 bits. [`LINES`] lines are fetched ahead at each step.
 ///
 /// - `$product`: the instruction; `$second_half`: bytes, written as text, between the panel's two halves of output channels.
@@ -128,35 +155,51 @@ macro_rules! products {
             [
                 "tileloadd tmm4, [{p}+{s}]",
                 "tileloadd tmm6, [{b}+{w}]",
+                $crate::extractor::kernels::amx_products::near!("2048", "0"),
                 "prefetcht1 [{f}+0]",
                 "prefetcht1 [{f}+64]",
+                $crate::extractor::kernels::amx_products::near!("2048", "256"),
                 concat!($product, " tmm0, tmm4, tmm6"),
                 concat!("tileloadd tmm7, [{b}+{w}+", $second_half, "]"),
+                $crate::extractor::kernels::amx_products::near!("2048", "512"),
                 "prefetcht1 [{f}+128]",
                 "prefetcht1 [{f}+192]",
+                $crate::extractor::kernels::amx_products::near!("2048", "768"),
                 concat!($product, " tmm1, tmm4, tmm7"),
                 "tileloadd tmm5, [{q}+{s}]",
+                $crate::extractor::kernels::amx_products::near!("2048", "1024"),
                 "prefetcht1 [{f}+256]",
                 "prefetcht1 [{f}+320]",
+                $crate::extractor::kernels::amx_products::near!("2048", "1280"),
                 concat!($product, " tmm2, tmm5, tmm6"),
                 "prefetcht1 [{f}+384]",
+                $crate::extractor::kernels::amx_products::near!("2048", "1536"),
                 "prefetcht1 [{f}+448]",
                 concat!($product, " tmm3, tmm5, tmm7"),
+                $crate::extractor::kernels::amx_products::near!("2048", "1792"),
             ],
             [
                 "tileloadd tmm4, [{p}+{s}]",
                 "tileloadd tmm6, [{b}+{w}]",
+                $crate::extractor::kernels::amx_products::near!("2048", "0"),
                 "prefetcht1 [{f}+0]",
                 "prefetcht1 [{f}+64]",
+                $crate::extractor::kernels::amx_products::near!("2048", "256"),
                 "prefetcht1 [{f}+128]",
+                $crate::extractor::kernels::amx_products::near!("2048", "512"),
                 "prefetcht1 [{f}+192]",
                 concat!($product, " tmm0, tmm4, tmm6"),
+                $crate::extractor::kernels::amx_products::near!("2048", "768"),
                 concat!("tileloadd tmm7, [{b}+{w}+", $second_half, "]"),
                 "prefetcht1 [{f}+256]",
+                $crate::extractor::kernels::amx_products::near!("2048", "1024"),
                 "prefetcht1 [{f}+320]",
+                $crate::extractor::kernels::amx_products::near!("2048", "1280"),
                 "prefetcht1 [{f}+384]",
                 "prefetcht1 [{f}+448]",
+                $crate::extractor::kernels::amx_products::near!("2048", "1536"),
                 concat!($product, " tmm1, tmm4, tmm7"),
+                $crate::extractor::kernels::amx_products::near!("2048", "1792"),
             ]
         )
     };
