@@ -59,7 +59,9 @@ pub(super) struct Stem {
     output: Map,
     /// Channels of a row of the convolution's output, which are f32.
     width: usize,
+    /// Products of a sum.
     depth: usize,
+    /// `[depth][panel]` for each panel, of each point where there are such.
     weights: Buffer,
     bias: Buffer,
     /// Of a row's pixels, or of its tiles.
@@ -94,7 +96,7 @@ impl Stem {
             }
             Some(Line { tiles, group, .. }) => {
                 let depth = kernel * group;
-                let points = (0..line::REACH).map(|point| {
+                let points = (0..line::REACH).flat_map(|point| {
                     pack(depth, &|k, j| {
                         let (row, column, channel) = (k / group, k % group / n_in, k % n_in);
                         let tap = |pair: usize| stem.weight.get([j, channel, row, 2 * pair + column]);
@@ -104,13 +106,7 @@ impl Stem {
                         line::filter_1d(taps)[point] as f32
                     })
                 });
-                let points: Vec<Vec<f32>> = points.collect();
-                let panels = 0..width / kernels.panel;
-                let length = depth * kernels.panel;
-                let weights = panels.flat_map(|panel| {
-                    points.iter().flat_map(move |point| &point[panel * length..][..length]).copied()
-                });
-                (depth, tiles, weights.collect())
+                (depth, tiles, points.collect())
             }
         };
         let mut bias = stem.bias.clone();
@@ -274,7 +270,7 @@ impl Stem {
                         (kernels.stem.multiply)(&Tile {
                             pixels: n,
                             a: a.add(point * line.point_stride + first * line.group),
-                            b: self.weights.at((panel * line::REACH + point) * length),
+                            b: self.weights.at(point * self.depth * self.width + panel * length),
                             c: products.add(point * n * kernels.panel),
                             c_stride: kernels.panel,
                             ..tile
