@@ -108,7 +108,7 @@ macro_rules! sum_up {
 pub(super) use sum_up;
 
 /// Asks for four lines of the panel that the next step of the sum takes, `$at` bytes from its beginning, towards the first cache: where the unit waits for lines from the
-/// second, it has nothing else to do. A step has `$step` bytes.
+/// second, it has nothing else to do. A step has `$step` bytes. To be spread over the step: all at its beginning hold up its own loads.
 macro_rules! near {
     ($step:literal, $at:literal) => {
         concat!(

@@ -131,7 +131,7 @@ pub(super) struct Kernels {
     pub(super) product: Product,
     /// The first layer's, from f32 to f32.
     pub(super) stem: Product,
-    /// Its transforms along rows, where it has such.
+    /// The transforms along the rows of a first layer that goes by Winograd's method.
     pub(super) line: Line,
     /// From f32 to what the other layers take.
     pub(super) pool_row: unsafe fn(&super::max_pool::Row),
