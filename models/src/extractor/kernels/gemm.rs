@@ -164,6 +164,38 @@ impl Tiling {
     }
 }
 
+/// Tasks alike that are shared out among threads. Those left over when all threads have had equally many are cut into parts, so that no thread
+/// waits for another's last.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shares {
+    /// Tasks that stay whole, and those that are cut.
+    whole: usize,
+    left: usize,
+    parts: usize,
+}
+
+impl Shares {
+    /// Shares of `n_tasks`, which can be cut into up to `most` parts.
+    pub(super) fn new(n_tasks: usize, most: usize, n_threads: usize) -> Shares {
+        let left = n_tasks % n_threads;
+        let parts = if left == 0 { 1 } else { n_threads.div_ceil(left).min(most) };
+        Shares { whole: n_tasks - left, left, parts }
+    }
+
+    /// The number of shares.
+    pub(super) fn count(self) -> usize {
+        self.whole + self.left * self.parts
+    }
+
+    /// The task that share `idx` belongs to, which part of it the share is, and of how many.
+    pub(super) fn share(self, idx: usize) -> (usize, usize, usize) {
+        match idx.checked_sub(self.whole) {
+            None => (idx, 0, 1),
+            Some(part) => (self.whole + part / self.parts, part % self.parts, self.parts),
+        }
+    }
+}
+
 /// Packs a matrix `[depth, width]`, given by its elements, into panels `[width / panel][depth][panel]`, zeros beyond the width.
 pub(super) fn pack(
     depth: usize,
@@ -198,6 +230,31 @@ mod tests {
                 }
                 assert_eq!(next, length);
             }
+        }
+    }
+
+    #[test]
+    fn shares_are_every_part_of_every_task_in_turn_and_those_left_over_are_cut() {
+        let cases = [
+            (25, 1, 25),
+            (36, 2, 36),
+            (25, 2, 24 + 2),
+            (49, 2, 48 + 2),
+            (25, 4, 24 + 4),
+            (100, 16, 96 + 16),
+            (1, 16, 8),
+        ];
+        for (n_tasks, n_threads, expected) in cases {
+            let shares = Shares::new(n_tasks, 8, n_threads);
+            assert_eq!(shares.count(), expected, "{n_tasks} tasks, {n_threads} threads");
+            let mut next = (0, 0);
+            for idx in 0..shares.count() {
+                let (task, part, parts) = shares.share(idx);
+                assert_eq!((task, part), next);
+                assert_eq!(parts > 1, task >= n_tasks / n_threads * n_threads && n_tasks % n_threads > 0);
+                next = if part + 1 < parts { (task, part + 1) } else { (task + 1, 0) };
+            }
+            assert_eq!(next, (n_tasks, 0));
         }
     }
 }

@@ -177,7 +177,7 @@ impl Stem {
         arena: &Buffer,
         (scratch, scratch_stride): (&Buffer, usize),
     ) {
-        let tasks = Tiling::new(self.output.rows, TASK_ROWS);
+        let tasks = Tiling::even(self.output.rows, TASK_ROWS, team.n_threads());
         team.run(tasks.count(), &|task, thread| {
             let (first, n) = tasks.tile(task);
             // Every row of the window is written before it is read but for its left and right padding, which is zeroed here.

@@ -10,7 +10,7 @@ pub(super) mod transform;
 
 use super::arena::Buffer;
 use super::convolution::{Ahead, NOTHING, ahead};
-use super::gemm::{Tile, Tiling};
+use super::gemm::{Shares, Tile, Tiling};
 use super::isa::{Kernels, Transforms};
 use super::map::Map;
 use super::network::Convolution;
@@ -313,17 +313,21 @@ impl Winograd {
             Order::Planes => {
                 let planes = self.planes(scratch.at(0), self.n_tiles(), self.output.channels);
                 let planes = &planes;
-                let some = Tiling::new(planes.tiles, 8);
+                let n_threads = team.n_threads();
+                let some = Tiling::even(planes.tiles, 8, n_threads);
                 team.run(some.count(), &|task, _| {
                     let (first, n) = some.tile(task);
                     // SAFETY: tasks write different tiles.
                     unsafe { self.transform_input(arena, planes, 0, first..first + n) }
                 });
                 // A task has many panels, since each fetches the weights of the next.
-                let n_threads = team.n_threads();
                 let panels = Tiling::new(n_panels, n_panels.div_ceil(n_threads.div_ceil(4)));
-                team.run(points * panels.count(), &|task, _| {
+                let shares = Shares::new(points * panels.count(), n_panels / panels.count(), n_threads);
+                team.run(shares.count(), &|task, _| {
+                    let (task, part, parts) = shares.share(task);
                     let (point, (first, n)) = (task / panels.count(), panels.tile(task % panels.count()));
+                    let (within, n) = Tiling::even(n, n, parts).tile(part);
+                    let first = first + within;
                     // The others take those in between.
                     let next = point + n_threads.div_ceil(panels.count());
                     for panel in first..first + n {
