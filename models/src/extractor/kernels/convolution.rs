@@ -342,7 +342,9 @@ impl Chain {
         if self.parts.len() > 1 || (few_weights && many_pixels) {
             // Few weights: they stay in the cache, and a tile meets them all.
             let groups = Tiling::even(n_tiles, 8, team.n_threads());
-            team.run(groups.count(), &|task, _| {
+            // As by Winograd's method.
+            let run = if self.bytes() <= kernels.cache / 4 + (64 << 10) { Team::run_near } else { Team::run };
+            run(team, groups.count(), &|task, _| {
                 let _entered = kernels.enter();
                 let (tile, n) = groups.tile(task);
                 for tile in tile..tile + n {

@@ -178,7 +178,7 @@ impl Stem {
         (scratch, scratch_stride): (&Buffer, usize),
     ) {
         let tasks = Tiling::even(self.output.rows, TASK_ROWS, team.n_threads());
-        team.run(tasks.count(), &|task, thread| {
+        team.run_near(tasks.count(), &|task, thread| {
             let (first, n) = tasks.tile(task);
             // Every row of the window is written before it is read but for its left and right padding, which is zeroed here.
             // SAFETY: tasks write different rows; a thread has its own scratch; the rest is the caller's promise.

@@ -1,9 +1,10 @@
 //! A fixed team of threads that shares out one job's tasks.
 //!
-//! Tasks are taken from one counter, so a thread that the system holds up delays at most its own task, and one that has not yet
-//! woken is not waited for. A task's result must not depend on which thread runs it.
+//! Tasks are taken from counters that all threads share, so a thread that the system holds up delays at most its own task, and one that has
+//! not yet woken is not waited for. A task's result must not depend on which thread runs it.
 
 use super::sleeper::Sleeper;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -21,9 +22,16 @@ const OPEN: u64 = 1 << 31;
 const INSIDE: u64 = OPEN - 1;
 const NEXT: u64 = 1 << 32;
 
+/// The next task of a stretch, on a line of its own (two, as processors fetch them in pairs).
+#[derive(Default)]
+#[repr(align(128))]
+struct Next(AtomicUsize);
+
 struct Shared {
     gate: AtomicU64,
-    next: AtomicUsize,
+    /// Of each stretch of the tasks; there can be one for each thread.
+    next: Vec<Next>,
+    n_stretches: AtomicUsize,
     n_tasks: AtomicUsize,
     /// The current job's two words; null before the first.
     job: [AtomicUsize; 2],
@@ -60,9 +68,11 @@ impl Team {
     ///
     /// What the system says where it gives no further thread.
     pub(super) fn new(n_threads: usize) -> std::io::Result<Team> {
+        let n_threads = n_threads.clamp(1, available_threads());
         let shared = Arc::new(Shared {
             gate: AtomicU64::new(0),
-            next: AtomicUsize::new(0),
+            next: (0..n_threads).map(|_| Next::default()).collect(),
+            n_stretches: AtomicUsize::new(1),
             n_tasks: AtomicUsize::new(0),
             job: [AtomicUsize::new(0), AtomicUsize::new(0)],
             panicked: AtomicBool::new(false),
@@ -73,7 +83,7 @@ impl Team {
             left: Condvar::new(),
         });
         let mut team = Team { shared, workers: Vec::new() };
-        for idx in 1..n_threads.clamp(1, available_threads()) {
+        for idx in 1..n_threads {
             let shared = Arc::clone(&team.shared);
             let worker = std::thread::Builder::new()
                 .name(format!("kernels-{idx}"))
@@ -94,6 +104,20 @@ impl Team {
     ///
     /// If a task panics, after the others have ended.
     pub(super) fn run(&mut self, n_tasks: usize, job: &Job<'_>) {
+        self.run_stretches(1, n_tasks, job);
+    }
+
+    /// As [`run`](Self::run), but a thread takes the tasks of its own stretch of all, and then what the others have left of theirs. In jobs
+    /// after one another that share out the same places a thread so finds in its own cache what it has written before.
+    ///
+    /// # Panics
+    ///
+    /// As that.
+    pub(super) fn run_near(&mut self, n_tasks: usize, job: &Job<'_>) {
+        self.run_stretches(self.n_threads(), n_tasks, job);
+    }
+
+    fn run_stretches(&mut self, n_stretches: usize, n_tasks: usize, job: &Job<'_>) {
         if self.workers.is_empty() || n_tasks <= 1 {
             (0..n_tasks).for_each(|task| job(task, 0));
             return;
@@ -104,7 +128,10 @@ impl Team {
         shared.job[0].store(words[0], Ordering::Relaxed);
         shared.job[1].store(words[1], Ordering::Relaxed);
         shared.n_tasks.store(n_tasks, Ordering::Relaxed);
-        shared.next.store(0, Ordering::Relaxed);
+        shared.n_stretches.store(n_stretches, Ordering::Relaxed);
+        for (idx, next) in shared.next.iter().enumerate().take(n_stretches) {
+            next.0.store(stretch(idx, n_stretches, n_tasks).start, Ordering::Relaxed);
+        }
         let number = shared.gate.load(Ordering::Relaxed) / NEXT + 1;
         shared.gate.store((number * NEXT) | OPEN, Ordering::SeqCst);
         let mut asleep = lock(shared);
@@ -115,7 +142,7 @@ impl Team {
         drop(asleep);
         let outcome = catch_unwind(AssertUnwindSafe(|| take_tasks(shared, job, 0)));
         if outcome.is_err() {
-            shared.next.store(n_tasks, Ordering::Relaxed);
+            shared.next.iter().for_each(|next| next.0.store(n_tasks, Ordering::Relaxed));
         }
         shared.gate.fetch_and(!OPEN, Ordering::SeqCst);
         await_workers(shared);
@@ -185,14 +212,23 @@ fn lock(shared: &Shared) -> MutexGuard<'_, Vec<Sleeper>> {
     shared.asleep.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The tasks of stretch `idx`.
+fn stretch(idx: usize, n_stretches: usize, n_tasks: usize) -> Range<usize> {
+    idx * n_tasks / n_stretches..(idx + 1) * n_tasks / n_stretches
+}
+
 fn take_tasks(shared: &Shared, job: &Job<'_>, thread: usize) {
     let n_tasks = shared.n_tasks.load(Ordering::Relaxed);
-    loop {
-        let task = shared.next.fetch_add(1, Ordering::Relaxed);
-        if task >= n_tasks {
-            return;
+    let n_stretches = shared.n_stretches.load(Ordering::Relaxed);
+    for whose in (0..n_stretches).map(|step| (thread + step) % n_stretches) {
+        let end = stretch(whose, n_stretches, n_tasks).end;
+        loop {
+            let task = shared.next[whose].0.fetch_add(1, Ordering::Relaxed);
+            if task >= end {
+                break;
+            }
+            job(task, thread);
         }
-        job(task, thread);
     }
 }
 
@@ -257,14 +293,47 @@ mod tests {
             for n_tasks in [0, 1, 2, 3, 100] {
                 let counts: Vec<AtomicUsize> = (0..n_tasks).map(|_| AtomicUsize::new(0)).collect();
                 for _ in 0..50 {
-                    team.run(n_tasks, &|task, thread| {
+                    let job = |task: usize, thread: usize| {
                         assert!(thread < n_threads);
                         counts[task].fetch_add(1, Ordering::Relaxed);
-                    });
+                    };
+                    team.run(n_tasks, &job);
+                    team.run_near(n_tasks, &job);
                 }
-                assert!(counts.iter().all(|n| n.load(Ordering::Relaxed) == 50));
+                assert!(counts.iter().all(|n| n.load(Ordering::Relaxed) == 100));
             }
         }
+    }
+
+    #[test]
+    fn threads_near_their_tasks_take_those_of_their_own_stretch_and_then_those_left() {
+        let mut team = Team::new(2).unwrap();
+        if team.n_threads() < 2 {
+            eprintln!("SKIPPED: this process may use one processor only");
+            return;
+        }
+        let takers: Vec<AtomicUsize> = (0..10).map(|_| AtomicUsize::new(9)).collect();
+        let done = AtomicUsize::new(0);
+        let wait = |until: &dyn Fn() -> bool| {
+            while !until() {
+                std::thread::yield_now();
+            }
+        };
+        team.run_near(10, &|task, thread| {
+            takers[task].store(thread, Ordering::Relaxed);
+            if task == 0 {
+                wait(&|| takers[5].load(Ordering::Relaxed) < 9);
+            } else if task == 5 {
+                wait(&|| done.load(Ordering::Relaxed) == 9);
+            }
+            done.fetch_add(1, Ordering::Relaxed);
+        });
+        let takers: Vec<usize> = takers.into_iter().map(AtomicUsize::into_inner).collect();
+        assert_eq!(
+            takers,
+            [0, 0, 0, 0, 0, 1, 0, 0, 0, 0],
+            "the worker began with its own stretch, the caller did the rest"
+        );
     }
 
     #[test]

@@ -288,7 +288,9 @@ impl Winograd {
         match self.order {
             Order::Blocks(block) => {
                 let blocks = Tiling::even(self.n_tiles(), block, team.n_threads());
-                team.run(blocks.count(), &|task, thread| {
+                // Where weights pass by, threads find in the last cache what the others have just read.
+                let run = if self.weights_stay { Team::run_near } else { Team::run };
+                run(team, blocks.count(), &|task, thread| {
                     let (first, n) = blocks.tile(task);
                     let next = blocks.tile((task + 1).min(blocks.count() - 1));
                     let planes = self.planes(scratch.at(thread * scratch_stride), n, kernels.panel);
