@@ -28,9 +28,11 @@ const TOLERANCE_SPLIT_NETWORK: f64 = 1e-4;
 const TOLERANCE_BF16: f64 = 1e-2;
 const TOLERANCE_BF16_NETWORK: f64 = 5e-2;
 /// The same where weights and what they meet are rounded to 8 bits.
-const TOLERANCE_INT8_NETWORK: f64 = 1e-1;
-/// The same after Winograd's transforms at stride 1, which lose some bits, and after a chain of layers.
+const TOLERANCE_INT8_NETWORK: f64 = 5e-2;
+/// The same after Winograd's transforms at stride 1, which lose some bits.
 const TOLERANCE_WINOGRAD: f64 = 2e-5;
+/// And after a chain of layers, relative to the greatest sum before the last ReLU.
+const TOLERANCE_NETWORK: f64 = 8e-6;
 
 /// All sets of this machine, with those that are only taken when asked for.
 fn sets() -> Vec<Isa> {
@@ -102,30 +104,41 @@ fn naive_pool(input: &Array3<f64>) -> Array3<f64> {
     })
 }
 
-/// All feature maps of a network, by the definition.
-fn naive_network(network: &Network, image: &Array3<f32>) -> Vec<Array3<f64>> {
+/// All feature maps of a network, by the definition, each with the greatest of the sums that it is left of after the last ReLU.
+fn naive_network(network: &Network, image: &Array3<f32>) -> Vec<(Array3<f64>, f64)> {
     let (_, rows, columns) = image.dim();
     let relu = |map: Array3<f64>| map.mapv(|value| value.max(0.0));
     let input = Array3::from_shape_fn((network.input.len(), rows, columns), |(c, y, x)| {
         let channel = network.input[c];
         f64::from(channel.scale) * f64::from(image[[channel.source, y, x]]) + f64::from(channel.shift)
     });
-    let mut map = naive_pool(&relu(naive(&network.stem, &input)));
-    let mut maps = vec![map.clone()];
+    let mut sums = naive(&network.stem, &input);
+    let mut map = naive_pool(&relu(sums.clone()));
+    let mut maps = vec![(map.clone(), greatest(&sums))];
     for stage in &network.stages {
         for block in stage {
             let inner = relu(naive(&block.spatial, &relu(naive(&block.reduce, &map))));
             let shortcut = block.shortcut.as_ref().map_or(map.clone(), |shortcut| naive(shortcut, &map));
-            map = relu(naive(&block.expand, &inner) + shortcut);
+            sums = naive(&block.expand, &inner) + shortcut;
+            map = relu(sums.clone());
         }
-        maps.push(map.clone());
+        maps.push((map.clone(), greatest(&sums)));
     }
     maps
 }
 
+/// The greatest magnitude.
+fn greatest(values: &Array3<f64>) -> f64 {
+    values.iter().fold(1e-30, |max: f64, value| max.max(value.abs()))
+}
+
 /// The greatest difference, relative to the greatest value wanted.
 fn error<'a>(found: impl IntoIterator<Item = &'a f32>, wanted: &Array3<f64>) -> f64 {
-    let greatest = wanted.iter().fold(1e-30, |max: f64, value| max.max(value.abs()));
+    error_beside(found, wanted, greatest(wanted))
+}
+
+/// The greatest difference, relative to `greatest`.
+fn error_beside<'a>(found: impl IntoIterator<Item = &'a f32>, wanted: &Array3<f64>, greatest: f64) -> f64 {
     found.into_iter().zip(wanted).fold(0.0, |max: f64, (&f, w)| max.max((f64::from(f) - w).abs())) / greatest
 }
 
@@ -339,14 +352,15 @@ proptest! {
         let wanted = naive_network(&network, &image);
         for isa in sets() {
             let maps = run(&network, &image, isa, 2, &[0, 1, 2]);
-            for (tap, (found, wanted)) in maps.iter().zip(&wanted).enumerate() {
-                let found = error(found, wanted);
+            for (tap, (found, (wanted, greatest))) in maps.iter().zip(&wanted).enumerate() {
+                // Of a map of few values a ReLU may leave one alone that almost cancelled: errors are those of the sums before it.
+                let found = error_beside(found, wanted, *greatest);
                 let tolerance = match isa {
                     Isa::Amx => TOLERANCE_SPLIT_NETWORK,
                     Isa::AmxBf16 => TOLERANCE_BF16_NETWORK,
                     Isa::Int8Vnni | Isa::Int8Amx => TOLERANCE_INT8_NETWORK,
                     _ if tap == 0 => TOLERANCE,
-                    _ => TOLERANCE_WINOGRAD,
+                    _ => TOLERANCE_NETWORK,
                 };
                 prop_assert!(found < tolerance, "{isa:?}, tap {tap}: relative error {found:e}");
             }
