@@ -342,7 +342,7 @@ impl Chain {
         if self.parts.len() > 1 || (few_weights && many_pixels) {
             // Few weights: they stay in the cache, and a tile meets them all.
             let groups = Tiling::even(n_tiles, 8, team.n_threads());
-            // As by Winograd's method.
+            // Weights that leave room for maps beside them stay there; where they do not, see `Winograd::run`.
             let run = if self.bytes() <= kernels.cache / 4 + (64 << 10) { Team::run_near } else { Team::run };
             run(team, groups.count(), &|task, _| {
                 let _entered = kernels.enter();
